@@ -1,0 +1,341 @@
+package rack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// NamespacePath is the file that holds the rack's network namespace while it is up.
+func (r *Rack) NamespacePath() string { return filepath.Join("/run/netns", r.cfg.Namespace) }
+
+// Inside calls f on a thread that is in the rack's namespace. The thread is never used again, so
+// nothing else of this process can end up inside. Sockets that f makes stay inside for good.
+func (r *Rack) Inside(f func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // and never unlock: the thread ends with this goroutine
+		ns, err := netns.GetFromPath(r.NamespacePath())
+		if err != nil {
+			done <- fmt.Errorf("open namespace %s: %w", r.cfg.Namespace, err)
+			return
+		}
+		defer ns.Close()
+		if err := netns.Set(ns); err != nil {
+			done <- fmt.Errorf("enter namespace %s: %w", r.cfg.Namespace, err)
+			return
+		}
+		done <- f()
+	}()
+	return <-done
+}
+
+// Start starts a command inside the rack's namespace, as exec.Cmd.Start does. Do not set
+// Pdeathsig: the thread that starts it ends at once.
+func (r *Rack) Start(cmd *exec.Cmd) error { return r.Inside(cmd.Start) }
+
+// Dial connects to an address inside the rack.
+func (r *Rack) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	var conn net.Conn
+	err := r.Inside(func() error {
+		host, _, err := net.SplitHostPort(address)
+		if err != nil || net.ParseIP(host) == nil {
+			return fmt.Errorf("dial %q: want IP address and port", address)
+		}
+		// One address, no name look-up, no dual stack: the dialer makes its socket on this thread.
+		conn, err = (&net.Dialer{FallbackDelay: -1}).DialContext(ctx, network, address)
+		return err
+	})
+	return conn, err
+}
+
+// Listen opens a TCP socket inside the rack.
+func (r *Rack) Listen(ctx context.Context, address string) (net.Listener, error) {
+	var l net.Listener
+	err := r.Inside(func() (err error) {
+		l, err = (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+		return err
+	})
+	return l, err
+}
+
+// CutBus takes a machine off boot0, as if its cable were pulled: it goes on running and its
+// controller answers. Restore puts it back. Both may be repeated.
+func (r *Rack) CutBus(name string) error {
+	return r.withTap(name, func(tap netlink.Link) error { return netlink.LinkSetNoMaster(tap) })
+}
+
+// Restore undoes CutBus.
+func (r *Rack) Restore(name string) error {
+	return r.withTap(name, func(tap netlink.Link) error {
+		bridge, err := netlink.LinkByName(BootBridge)
+		if err != nil {
+			return err
+		}
+		return netlink.LinkSetMaster(tap, bridge)
+	})
+}
+
+// CutBMC makes a machine's controller unreachable; RestoreBMC undoes it. Both may be repeated.
+func (r *Rack) CutBMC(name string) error {
+	return r.changeBMC(name, func(l netlink.Link, a *netlink.Addr) error {
+		if err := netlink.AddrDel(l, a); !errors.Is(err, unix.EADDRNOTAVAIL) {
+			return err
+		}
+		return nil
+	})
+}
+
+// RestoreBMC undoes CutBMC.
+func (r *Rack) RestoreBMC(name string) error { return r.changeBMC(name, netlink.AddrReplace) }
+
+func (r *Rack) changeBMC(name string, change func(netlink.Link, *netlink.Addr) error) error {
+	m, err := r.Machine(name)
+	if err != nil {
+		return err
+	}
+	return r.Inside(func() error {
+		bridge, err := netlink.LinkByName(BMCBridge)
+		if err != nil {
+			return fmt.Errorf("find bridge %s: %w", BMCBridge, err)
+		}
+		if err := change(bridge, addressOf(m.BMC.AsSlice())); err != nil {
+			return fmt.Errorf("change address of the controller of %s: %w", name, err)
+		}
+		return nil
+	})
+}
+
+func (r *Rack) withTap(name string, f func(netlink.Link) error) error {
+	m, err := r.Machine(name)
+	if err != nil {
+		return err
+	}
+	return r.Inside(func() error {
+		tap, err := netlink.LinkByName(m.tap)
+		if err != nil {
+			return fmt.Errorf("find tap of %s: %w", name, err)
+		}
+		if err := f(tap); err != nil {
+			return fmt.Errorf("change bridge of %s: %w", name, err)
+		}
+		return nil
+	})
+}
+
+func (r *Rack) ensureNetwork() error {
+	if err := r.ensureNamespace(); err != nil {
+		return err
+	}
+	return r.Inside(func() error {
+		if err := ensureLink("lo", nil); err != nil {
+			return err
+		}
+		if err := r.ensureBridge(BootBridge, r.cfg.ControlAddress().AsSlice()); err != nil {
+			return err
+		}
+		if err := r.ensureBridge(BMCBridge, hostOf(r.cfg.BMCNet, 1).AsSlice()); err != nil {
+			return err
+		}
+		for _, m := range r.Machines() {
+			if err := r.ensureMachinePorts(m); err != nil {
+				return fmt.Errorf("%s: %w", m.Name, err)
+			}
+		}
+		return nil
+	})
+}
+
+// ensureNamespace makes the named namespace unless it is there. A file below /run/netns that is
+// not a namespace (left by a crash between two system calls) is replaced.
+func (r *Rack) ensureNamespace() error {
+	if r.hasNamespace() {
+		return nil
+	}
+	if err := os.Remove(r.NamespacePath()); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("remove stale namespace file: %w", err)
+	}
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // NewNamed leaves this thread inside; let it end
+		ns, err := netns.NewNamed(r.cfg.Namespace)
+		if err == nil {
+			err = ns.Close()
+		}
+		done <- err
+	}()
+	if err := <-done; err != nil {
+		return fmt.Errorf("make namespace %s: %w", r.cfg.Namespace, err)
+	}
+	return nil
+}
+
+func (r *Rack) hasNamespace() bool {
+	var st unix.Statfs_t
+	const nsfsMagic = 0x6e736673 // linux/magic.h
+	return unix.Statfs(r.NamespacePath(), &st) == nil && st.Type == nsfsMagic
+}
+
+func (r *Rack) ensureBridge(name string, address net.IP) error {
+	snooping := false
+	err := ensureLink(name, &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: name}, MulticastSnooping: &snooping})
+	if err != nil {
+		return err
+	}
+	link, err := netlink.LinkByName(name)
+	if err != nil {
+		return fmt.Errorf("find bridge %s: %w", name, err)
+	}
+	addr := addressOf(address)
+	addr.IPNet.Mask = net.CIDRMask(24, 32)
+	if err := netlink.AddrReplace(link, addr); err != nil {
+		return fmt.Errorf("give %s its address: %w", name, err)
+	}
+	return nil
+}
+
+func (r *Rack) ensureMachinePorts(m Machine) error {
+	tap := &netlink.Tuntap{
+		LinkAttrs: netlink.LinkAttrs{Name: m.tap},
+		Mode:      netlink.TUNTAP_MODE_TAP,
+		Flags:     netlink.TUNTAP_NO_PI | netlink.TUNTAP_VNET_HDR,
+		Queues:    0,
+	}
+	fresh := false
+	if _, err := netlink.LinkByName(m.tap); err != nil {
+		fresh = true
+	}
+	if err := ensureLink(m.tap, tap); err != nil {
+		return err
+	}
+	if fresh { // one that was there may have been cut off on purpose
+		link, err := netlink.LinkByName(m.tap)
+		if err != nil {
+			return fmt.Errorf("find tap: %w", err)
+		}
+		bridge, err := netlink.LinkByName(BootBridge)
+		if err != nil {
+			return fmt.Errorf("find bridge: %w", err)
+		}
+		if err := netlink.LinkSetMaster(link, bridge); err != nil {
+			return fmt.Errorf("put tap into bridge: %w", err)
+		}
+	}
+	link, err := netlink.LinkByName(BMCBridge)
+	if err != nil {
+		return fmt.Errorf("find bridge: %w", err)
+	}
+	if err := netlink.AddrReplace(link, addressOf(m.BMC.AsSlice())); err != nil {
+		return fmt.Errorf("add controller's address: %w", err)
+	}
+	return nil
+}
+
+// ensureLink adds a link if none of that name exists, and sets it up. It must run inside.
+func ensureLink(name string, link netlink.Link) error {
+	have, err := netlink.LinkByName(name)
+	var missing netlink.LinkNotFoundError
+	if errors.As(err, &missing) && link != nil {
+		if err := netlink.LinkAdd(link); err != nil {
+			return fmt.Errorf("add link %s: %w", name, err)
+		}
+		have, err = netlink.LinkByName(name)
+	}
+	if err != nil {
+		return fmt.Errorf("find link %s: %w", name, err)
+	}
+	if err := netlink.LinkSetUp(have); err != nil {
+		return fmt.Errorf("set link %s up: %w", name, err)
+	}
+	return nil
+}
+
+func addressOf(ip net.IP) *netlink.Addr {
+	return &netlink.Addr{IPNet: &net.IPNet{IP: ip, Mask: net.CIDRMask(32, 32)}}
+}
+
+// removeNetwork ends what still runs inside and deletes the namespace; its links go with it.
+func (r *Rack) removeNetwork(ctx context.Context) error {
+	if !r.hasNamespace() {
+		return nil
+	}
+	if err := r.endProcessesInside(ctx); err != nil {
+		return err
+	}
+	if err := netns.DeleteNamed(r.cfg.Namespace); err != nil {
+		return fmt.Errorf("delete namespace %s: %w", r.cfg.Namespace, err)
+	}
+	return nil
+}
+
+// endProcessesInside asks every process in the namespace to end, and kills it if it has not after
+// ten seconds. The namespace is ours alone, so being inside is the proof that it was started for
+// the rack. Our own process is left alone (it may have threads inside).
+func (r *Rack) endProcessesInside(ctx context.Context) error {
+	deadline := time.Now().Add(10 * time.Second)
+	asked := map[int]bool{}
+	for {
+		pids, err := r.processesInside()
+		if err != nil || len(pids) == 0 {
+			return err
+		}
+		for _, pid := range pids {
+			switch {
+			case time.Now().After(deadline):
+				_ = unix.Kill(pid, unix.SIGKILL)
+			case !asked[pid]:
+				asked[pid] = true
+				_ = unix.Kill(pid, unix.SIGTERM)
+			}
+		}
+		if time.Now().After(deadline.Add(10 * time.Second)) {
+			return fmt.Errorf("processes %v in namespace %s do not end", pids, r.cfg.Namespace)
+		}
+		if err := pause(ctx, 50*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
+func (r *Rack) processesInside() ([]int, error) {
+	var want unix.Stat_t
+	if err := unix.Stat(r.NamespacePath(), &want); err != nil {
+		return nil, fmt.Errorf("look at namespace %s: %w", r.cfg.Namespace, err)
+	}
+	dirs, err := filepath.Glob("/proc/[0-9]*/ns/net")
+	if err != nil {
+		return nil, err
+	}
+	var pids []int
+	for _, path := range dirs {
+		var have unix.Stat_t
+		if unix.Stat(path, &have) != nil || have.Ino != want.Ino || have.Dev != want.Dev {
+			continue
+		}
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(filepath.Dir(path))))
+		if err == nil && pid != os.Getpid() {
+			pids = append(pids, pid)
+		}
+	}
+	return pids, nil
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}

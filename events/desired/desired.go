@@ -1,0 +1,95 @@
+// Package desired is the vocabulary of the DESIRED stream: the documents that tell a machine what should be there.
+//
+// A document is complete for one object on one machine, is bound to a boot id, and is ordered by its generation. No message means
+// no opinion; absence is said. The package does no I/O and renders nothing.
+package desired
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"cloudengine/events"
+)
+
+// Version is the document version that this program renders; it reads this one and the one before.
+const Version = 1
+
+// KindDomain and KindOrphan are the kinds of objects on a host.
+const (
+	KindDomain events.Kind = "domain" // id: the VM's; body Domain
+	KindOrphan events.Kind = "orphan" // id: the domain's UUID; body Orphan
+)
+
+// Document is the body of a message on desired.<machine>.<kind>.<id>.
+type Document struct {
+	Version    int               `json:"version"`
+	Machine    events.MachineID  `json:"machine"`
+	Boot       string            `json:"boot"` // a document for another boot is ignored
+	Kind       events.Kind       `json:"kind"`
+	ID         string            `json:"id"`
+	Generation events.Generation `json:"generation"`
+	Body       json.RawMessage   `json:"body"`
+}
+
+// What is wanted of a domain.
+const (
+	Running  = "running"
+	Paused   = "paused"
+	Shutdown = "shutdown" // ask the guest; once it has shut down, as Absent
+	Absent   = "absent"   // no domain of this VM with a stamp up to Epoch; report its end
+)
+
+// Domain is what should be there of one VM. All but Want, VM and Epoch may be empty when it is Absent.
+type Domain struct {
+	VM        events.VMID      `json:"vm"`
+	Name      string           `json:"name"`
+	Account   events.AccountID `json:"account"`
+	Want      string           `json:"want"`
+	Epoch     events.Epoch     `json:"epoch"`    // a domain with a lower stamp is paused at once, reported and destroyed
+	Restarts  int              `json:"restarts"` // a domain stamped with fewer is made again
+	Type      string           `json:"type"`
+	VCPUs     int              `json:"vcpus"`
+	MemoryMiB int              `json:"memory_mib"`
+	Weight    int              `json:"weight"`
+	Kernel    events.Blob      `json:"kernel"`
+	Ramdisk   events.Blob      `json:"ramdisk,omitzero"`
+	Cmdline   string           `json:"cmdline,omitempty"`
+	Adopt     string           `json:"adopt,omitempty"` // UUID of an unstamped domain that is to be stamped instead of made
+}
+
+// Orphan is what should become of a domain that is not ours. Absent is all that can be wanted.
+type Orphan struct {
+	UUID string `json:"uuid"`
+	Want string `json:"want"`
+}
+
+// ErrVersion says that a document is of a version that this program does not read.
+var ErrVersion = errors.New("document version is not known")
+
+// Decode reads a document. What it returns has a machine, a boot, a kind and an id.
+func Decode(b []byte) (Document, error) {
+	var d Document
+	if err := json.Unmarshal(b, &d); err != nil {
+		return Document{}, fmt.Errorf("read document: %w", err)
+	}
+	if d.Version != Version {
+		return Document{}, fmt.Errorf("read document of version %d: %w", d.Version, ErrVersion)
+	}
+	if d.Machine == "" || d.Boot == "" || d.Kind == "" || d.ID == "" {
+		return Document{}, errors.New("read document: machine, boot, kind and id must not be empty")
+	}
+	return d, nil
+}
+
+// Domain reads the body of a document of KindDomain.
+func (d Document) Domain() (Domain, error) {
+	var b Domain
+	if d.Kind != KindDomain {
+		return b, fmt.Errorf("read document %s/%s: not a domain", d.Kind, d.ID)
+	}
+	if err := json.Unmarshal(d.Body, &b); err != nil {
+		return b, fmt.Errorf("read domain document %s: %w", d.ID, err)
+	}
+	return b, nil
+}

@@ -1,0 +1,85 @@
+package events
+
+import (
+	"encoding/json"
+	"fmt"
+	"sort"
+)
+
+// decoders holds every event of every version that this program can read, by its permanent wire name.
+var decoders = map[string]func(json.RawMessage) (Payload, error){
+	"log.opened.v1":              decode[LogOpened],
+	"account.created.v1":         decode[AccountCreated],
+	"account.deleted.v1":         decode[AccountDeleted],
+	"user.created.v1":            decode[UserCreated],
+	"user.revoked.v1":            decode[UserRevoked],
+	"secret.set.v1":              decode[SecretSet],
+	"template.created.v1":        decode[TemplateCreated],
+	"template.deleted.v1":        decode[TemplateDeleted],
+	"machine.added.v1":           decode[MachineAdded],
+	"machine.removed.v1":         decode[MachineRemoved],
+	"machine.power_wanted.v1":    decode[MachinePowerWanted],
+	"machine.power_observed.v1":  decode[MachinePowerObserved],
+	"machine.bmc_checked.v1":     decode[MachineBMCChecked],
+	"machine.boot_served.v1":     decode[MachineBootServed],
+	"machine.enrolled.v1":        decode[MachineEnrolled],
+	"machine.silent.v1":          decode[MachineSilent],
+	"machine.returned.v1":        decode[MachineReturned],
+	"machine.contradicted.v1":    decode[MachineContradicted],
+	"host.registered.v1":         decode[HostRegistered],
+	"host.ready.v1":              decode[HostReady],
+	"host.cordoned.v1":           decode[HostCordoned],
+	"host.uncordoned.v1":         decode[HostUncordoned],
+	"host.orphan_found.v1":       decode[HostOrphanFound],
+	"host.orphan_gone.v1":        decode[HostOrphanGone],
+	"host.orphan_stop_wanted.v1": decode[HostOrphanStopWanted],
+	"vm.created.v1":              decode[VMCreated],
+	"vm.deleted.v1":              decode[VMDeleted],
+	"vm.run_wanted.v1":           decode[VMRunWanted],
+	"vm.run_granted.v1":          decode[VMRunGranted],
+	"vm.grant_ended.v1":          decode[VMGrantEnded],
+	"vm.domain_observed.v1":      decode[VMDomainObserved],
+	"vm.step_failed.v1":          decode[VMStepFailed],
+	"vm.restart_wanted.v1":       decode[VMRestartWanted],
+	"vm.became_unknown.v1":       decode[VMBecameUnknown],
+	"vm.became_known.v1":         decode[VMBecameKnown],
+	"vm.stale_domain_found.v1":   decode[VMStaleDomainFound],
+	"vm.stale_domain_ended.v1":   decode[VMStaleDomainEnded],
+	"operation.started.v1":       decode[OperationStarted],
+	"operation.done.v1":          decode[OperationDone],
+	"operation.failed.v1":        decode[OperationFailed],
+	"operation.timed_out.v1":     decode[OperationTimedOut],
+}
+
+func decode[T Payload](b json.RawMessage) (Payload, error) {
+	var v T
+	err := json.Unmarshal(b, &v)
+	return v, err
+}
+
+func decodePayload(name string, b json.RawMessage) (Payload, error) {
+	f, ok := decoders[name]
+	if !ok {
+		return Unknown{name, append(json.RawMessage{}, b...)}, nil
+	}
+	p, err := f(b)
+	if err != nil {
+		return nil, fmt.Errorf("read data of %s: %w", name, err)
+	}
+	return p, nil
+}
+
+// Names lists the wire names of all events, sorted.
+func Names() []string {
+	names := make([]string, 0, len(decoders))
+	for n := range decoders {
+		names = append(names, n)
+	}
+	sort.Strings(names)
+	return names
+}
+
+// New makes an event of an aggregate.
+func New(kind Kind, id string, version uint64, data Payload) Event {
+	return Event{Ref{kind, id}, version, data.EventType(), data}
+}
