@@ -1,5 +1,7 @@
 package events
 
+import "time"
+
 // Domain types.
 const (
 	TypePV  = "pv"
@@ -43,11 +45,14 @@ type VMDeleted struct{}
 // EventType gives the wire name.
 func (VMDeleted) EventType() string { return "vm.deleted.v1" }
 
-// VMRunWanted says what is wanted from now on.
+// VMRunWanted says what is wanted from now on. Once WantStopped was said of a live grant, that grant is ending and never runs again:
+// a later WantRunning is for the next grant.
 type VMRunWanted struct {
 	Want string `json:"want"`
 	Stop string `json:"stop,omitempty"` // WantStopped: how
 	By   string `json:"by,omitempty"`   // guest: the guest shut itself down; empty: the actor
+
+	Deadline time.Time `json:"deadline,omitzero"` // StopShutdown: when the domain is destroyed if the guest has not shut down
 }
 
 // EventType gives the wire name.

@@ -122,6 +122,7 @@ const (
 	DomainShutdown = "shutdown" // has shut down and is preserved; ShutdownReason says why
 	DomainCrashed  = "crashed"
 	DomainDying    = "dying"
+	DomainAbsent   = "absent" // granted, and not in a complete report: said by the decider, never by a machine
 )
 
 // DomainEnded says that a domain of a grant is gone from this machine and that none of this grant will be made again.

@@ -1,0 +1,182 @@
+package commands
+
+import (
+	"time"
+
+	"cloudengine/events"
+)
+
+// State is what deciding needs to know of the whole cloud: a fold of the log. Not safe for concurrent use.
+type State struct {
+	term uint64
+	last uint64    // number of the last decision folded
+	time time.Time // of its block
+
+	versions map[events.Ref]uint64
+	seen     seenIndex
+	pending  []Command // reactions that are not decided yet, in order
+	due      deadlines
+
+	accounts  map[events.AccountID]*Account
+	users     map[events.UserID]*User
+	secrets   map[string]*Secret
+	templates map[events.TemplateID]*Template
+	machines  map[events.MachineID]*Machine
+	hosts     map[events.MachineID]*Host
+	vms       map[events.VMID]*VM
+	ops       map[events.IntentID]*Operation // that are not over
+
+	names    map[string]string // scope + name → id
+	keys     map[string]events.Ref
+	macs     map[string]events.MachineID
+	waiting  map[events.VMID]bool // wanted running, no grant
+	unknowns []string             // event types that this program does not know
+}
+
+// NewState is the state before the first decision.
+func NewState() *State {
+	return &State{
+		versions:  map[events.Ref]uint64{},
+		seen:      newSeenIndex(),
+		accounts:  map[events.AccountID]*Account{},
+		users:     map[events.UserID]*User{},
+		secrets:   map[string]*Secret{},
+		templates: map[events.TemplateID]*Template{},
+		machines:  map[events.MachineID]*Machine{},
+		hosts:     map[events.MachineID]*Host{},
+		vms:       map[events.VMID]*VM{},
+		ops:       map[events.IntentID]*Operation{},
+		names:     map[string]string{},
+		keys:      map[string]events.Ref{},
+		macs:      map[string]events.MachineID{},
+		waiting:   map[events.VMID]bool{},
+	}
+}
+
+// Term is the log's present term; 0 before the log was opened.
+func (s *State) Term() uint64 { return s.term }
+
+// Next is the number of the next decision.
+func (s *State) Next() uint64 { return s.last + 1 }
+
+// Time is the time of the last folded block.
+func (s *State) Time() time.Time { return s.time }
+
+// UnknownTypes lists event types in the log that this program does not know. If there are any, it must not decide.
+func (s *State) UnknownTypes() []string { return s.unknowns }
+
+// Evolve folds one stored decision. It holds no rules and cannot fail.
+func (s *State) Evolve(r events.Recorded) {
+	s.last, s.time = r.Number, r.Time
+	s.seen.add(r)
+	s.dropPending(r.Intent)
+	if r.Outcome.Code == events.CodeContradicts || r.Outcome.Code == events.CodeTwoMachines {
+		s.foldContradiction(r)
+	}
+	for _, e := range r.Events {
+		s.versions[e.Aggregate] = e.Version
+		s.fold(e, r)
+	}
+	s.pending = append(s.pending, s.reactions(r)...)
+}
+
+// fold routes an event to its aggregate.
+func (s *State) fold(e events.Event, r events.Recorded) {
+	switch d := e.Data.(type) {
+	case events.LogOpened:
+		s.term = d.Term
+	case events.Unknown:
+		s.unknowns = append(s.unknowns, d.Type)
+	default:
+		switch e.Aggregate.Kind {
+		case events.KindAccount, events.KindUser, events.KindSecret:
+			s.foldAccount(e, r)
+		case events.KindTemplate:
+			s.foldTemplate(e)
+		case events.KindMachine:
+			s.foldMachine(e, r)
+		case events.KindHost:
+			s.foldHost(e)
+		case events.KindVM:
+			s.foldVM(e, r)
+		case events.KindOperation:
+			s.foldOperation(e)
+		}
+	}
+}
+
+func (s *State) dropPending(id events.IntentID) {
+	for i, c := range s.pending {
+		if c.Intent == id {
+			s.pending = append(s.pending[:i:i], s.pending[i+1:]...)
+			return
+		}
+	}
+}
+
+// Resume lists the reactions that are due and not decided, for a dispatcher that becomes active.
+func (s *State) Resume() []Command { return append([]Command(nil), s.pending...) }
+
+// React lists the intents that follow from a folded decision, with ids that are the same on every server and in every replay.
+func (s *State) React(r events.Recorded) []Command {
+	var out []Command
+	cause := numberText(r.Number)
+	for _, c := range s.pending {
+		if c.Cause == cause {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// Seen finds the first outcome of a command's id. reused says that the id came with another body then.
+func (s *State) Seen(c Command) (number uint64, o events.Outcome, reused, found bool) {
+	return s.seen.find(c)
+}
+
+// seenIndex knows the outcomes of the last 30 days by actor and id.
+type seenIndex struct {
+	by    map[seenKey]seenEntry
+	order []seenOld // oldest first
+}
+
+type seenKey struct {
+	actor string
+	id    events.IntentID
+}
+
+type seenEntry struct {
+	number  uint64
+	outcome events.Outcome
+	digest  [16]byte
+}
+
+type seenOld struct {
+	key seenKey
+	at  time.Time
+}
+
+func newSeenIndex() seenIndex { return seenIndex{by: map[seenKey]seenEntry{}} }
+
+func (x *seenIndex) add(r events.Recorded) {
+	k := seenKey{r.Actor, r.Intent}
+	c := Command{Kind: r.Kind, Verb: r.Verb, Args: r.Args, Override: r.Override, Expect: r.Expect}
+	x.by[k] = seenEntry{r.Number, r.Outcome, c.digest()}
+	x.order = append(x.order, seenOld{k, r.Time})
+	n := 0
+	for n < len(x.order) && r.Time.Sub(x.order[n].at) > keepSeen {
+		delete(x.by, x.order[n].key)
+		n++
+	}
+	if n > 0 {
+		x.order = append([]seenOld(nil), x.order[n:]...)
+	}
+}
+
+func (x *seenIndex) find(c Command) (uint64, events.Outcome, bool, bool) {
+	e, ok := x.by[seenKey{c.Actor, c.Intent}]
+	if !ok {
+		return 0, events.Outcome{}, false, false
+	}
+	return e.number, e.outcome, e.digest != c.digest(), true
+}
