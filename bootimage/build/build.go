@@ -1,0 +1,339 @@
+// Package build makes the boot image of all machines, and the guest for tests, from Debian packages, u-root and our
+// own programs.
+//
+// It promises: every Debian package is verified against the digest that apt's signed lists give, and is in the
+// manifest; equal inputs give equal bytes, so the version (a digest) tells images apart; a run in which nothing changed
+// takes seconds, and a change of noded alone packs only noded again. An image appears in the output directory complete
+// or not at all. It does not install anything on the build machine, and it needs no root.
+package build
+
+import (
+	"compress/gzip"
+	"context"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"cloudengine/bootimage"
+)
+
+// source is this package itself: a change of it makes the base of the image anew.
+//
+//go:embed *.go
+var source embed.FS
+
+// AgentPath is where noded is in the image.
+const AgentPath = "/bin/noded"
+
+// Options say what to build and where.
+type Options struct {
+	Module string // directory of CloudEngine's go.mod; default "."
+	Out    string // images' directory; default "bin/image"
+	Cache  string // default "bin/cache"
+	Noded  string // Go package of the agent; default "cloudengine/workers/noded"
+	// Like is a manifest to build again: its package versions are taken instead of those that apt offers now.
+	Like *bootimage.Manifest
+	// Say receives progress, one line each; nil discards it.
+	Say func(format string, args ...any)
+}
+
+func (o *Options) defaults() error {
+	for _, d := range []struct {
+		value *string
+		def   string
+	}{{&o.Module, "."}, {&o.Out, "bin/image"}, {&o.Cache, "bin/cache"}} {
+		if *d.value == "" {
+			*d.value = d.def
+		}
+		abs, err := filepath.Abs(*d.value)
+		if err != nil {
+			return fmt.Errorf("find directory %s: %w", *d.value, err)
+		}
+		*d.value = abs
+	}
+	if o.Noded == "" {
+		o.Noded = "cloudengine/workers/noded"
+	}
+	if o.Say == nil {
+		o.Say = func(string, ...any) {}
+	}
+	for _, dir := range []string{o.Out, o.Cache, filepath.Join(o.Cache, "debs")} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return fmt.Errorf("make directory: %w", err)
+		}
+	}
+	return nil
+}
+
+// Image builds the boot image into <Out>/<version>/ and lets <Out>/current point to it. Only one build may run at a
+// time with the same Cache.
+func Image(ctx context.Context, o Options) (bootimage.Manifest, error) {
+	m, err := image(ctx, o)
+	if err != nil {
+		return bootimage.Manifest{}, fmt.Errorf("build boot image: %w", err)
+	}
+	return m, nil
+}
+
+func image(ctx context.Context, o Options) (bootimage.Manifest, error) {
+	if err := o.defaults(); err != nil {
+		return bootimage.Manifest{}, err
+	}
+	stage, err := os.MkdirTemp(o.Cache, "stage-")
+	if err != nil {
+		return bootimage.Manifest{}, fmt.Errorf("make staging directory: %w", err)
+	}
+	defer os.RemoveAll(stage)
+	m := bootimage.Manifest{}
+	s := newStore(o)
+	kernel, err := kernelPackage(ctx, s)
+	if err != nil {
+		return m, err
+	}
+	b, err := gather(ctx, s, kernel, o)
+	if err != nil {
+		return m, err
+	}
+	xen := s.debs[xenPackage]
+	if err := stageKernels(xen, kernel, b.modules.release, stage); err != nil {
+		return m, err
+	}
+	if err := stageInitrd(ctx, b, o, stage); err != nil {
+		return m, err
+	}
+	m.Kernel = b.modules.release
+	m.Packages = packagesOf(append(b.files, imageFile{from: xen}, imageFile{from: kernel}))
+	for _, t := range b.tools {
+		m.Tools = append(m.Tools, bootimage.Tool{Name: t.name, Version: t.version})
+	}
+	return m, publish(stage, o.Out, &m)
+}
+
+func newStore(o Options) *store {
+	s := &store{cache: filepath.Join(o.Cache, "debs"), pins: map[string]string{}, say: o.Say, debs: map[string]*deb{}}
+	if o.Like != nil {
+		for _, p := range o.Like.Packages {
+			s.pins[p.Name] = p.Version
+		}
+	}
+	return s
+}
+
+func kernelPackage(ctx context.Context, s *store) (*deb, error) {
+	s.say("resolving Debian packages")
+	name, err := s.kernelPackage(ctx, kernelMeta)
+	if err != nil {
+		return nil, err
+	}
+	names := append(sortedKeys(programs), xenPackage, gccPackage, name)
+	if _, err := s.add(ctx, names...); err != nil {
+		return nil, err
+	}
+	return s.debs[name], nil
+}
+
+// gather lists all that goes into the base of the initramfs.
+func gather(ctx context.Context, s *store, kernel *deb, o Options) (*base, error) {
+	var files []imageFile
+	for _, pkg := range sortedKeys(programs) {
+		for _, p := range programs[pkg] {
+			src, err := filepath.EvalSymlinks(filepath.Join(s.debs[pkg].root, p))
+			if err != nil {
+				return nil, fmt.Errorf("find program %s in %s: %w", p, pkg, err)
+			}
+			files = append(files, imageFile{src: src, dest: p, from: s.debs[pkg]})
+		}
+	}
+	files, err := s.closure(ctx, files, map[string]*deb{"libgcc_s.so.1": s.debs[gccPackage]})
+	if err != nil {
+		return nil, err
+	}
+	modules, err := newModuleSet(kernel.root)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range kernelModules {
+		if err := modules.add(name); err != nil {
+			return nil, err
+		}
+	}
+	tools, err := goTools(ctx, o.Module)
+	if err != nil {
+		return nil, err
+	}
+	return &base{moduleDir: o.Module, files: files, modules: modules, tools: tools}, nil
+}
+
+// goTools returns the versions of the Go toolchain and of u-root.
+func goTools(ctx context.Context, dir string) ([]imageTool, error) {
+	v, err := run(ctx, dir, "go", "env", "GOVERSION")
+	if err != nil {
+		return nil, fmt.Errorf("ask for the Go version: %w", err)
+	}
+	tools := []imageTool{{"go", strings.TrimSpace(string(v))}}
+	out, err := run(ctx, dir, "go", "list", "-m", "-f", "{{.Path}} {{.Version}}",
+		"github.com/u-root/u-root", "github.com/u-root/mkuimage", "github.com/u-root/gobusybox/src")
+	if err != nil {
+		return nil, fmt.Errorf("ask for the u-root version: %w", err)
+	}
+	for _, line := range strings.Split(strings.TrimSpace(string(out)), "\n") {
+		name, version, _ := strings.Cut(line, " ")
+		tools = append(tools, imageTool{name, version})
+	}
+	return tools, nil
+}
+
+// stageKernels puts the hypervisor (unpacked: boot loaders want the plain ELF) and the kernel into the stage.
+func stageKernels(xen, kernel *deb, release, stage string) error {
+	found, err := filepath.Glob(filepath.Join(xen.root, "boot/xen-*.gz"))
+	if err != nil || len(found) != 1 {
+		return fmt.Errorf("find hypervisor in %s: %d candidates", xen.Name, len(found))
+	}
+	in, err := os.Open(found[0])
+	if err != nil {
+		return fmt.Errorf("unpack hypervisor: %w", err)
+	}
+	defer in.Close()
+	z, err := gzip.NewReader(in)
+	if err != nil {
+		return fmt.Errorf("unpack hypervisor: %w", err)
+	}
+	if err := writeFrom(filepath.Join(stage, bootimage.XenFile), z); err != nil {
+		return fmt.Errorf("unpack hypervisor: %w", err)
+	}
+	k, err := os.Open(filepath.Join(kernel.root, "boot/vmlinuz-"+release))
+	if err != nil {
+		return fmt.Errorf("copy kernel: %w", err)
+	}
+	defer k.Close()
+	if err := writeFrom(filepath.Join(stage, bootimage.KernelFile), k); err != nil {
+		return fmt.Errorf("copy kernel: %w", err)
+	}
+	return nil
+}
+
+// stageInitrd joins the base (built only when its inputs changed) and the agent, padded to a multiple of 4.
+func stageInitrd(ctx context.Context, b *base, o Options, stage string) error {
+	key, err := b.key()
+	if err != nil {
+		return err
+	}
+	cached := filepath.Join(o.Cache, "base-"+key+".cpio.gz")
+	if _, err := os.Stat(cached); errors.Is(err, os.ErrNotExist) {
+		if err := b.write(cached, o.Cache, o.Say); err != nil {
+			return err
+		}
+		prune(o.Cache, "base-*.cpio.gz", 3)
+	} else if err != nil {
+		return fmt.Errorf("look for the cached base: %w", err)
+	}
+	o.Say("building %s", o.Noded)
+	agent := filepath.Join(o.Cache, "noded")
+	if err := goBuild(ctx, o.Module, o.Noded, agent); err != nil {
+		return err
+	}
+	packed, err := packProgram(agent, AgentPath)
+	if err != nil {
+		return err
+	}
+	in, err := os.Open(cached)
+	if err != nil {
+		return fmt.Errorf("read the cached base: %w", err)
+	}
+	defer in.Close()
+	info, err := in.Stat()
+	if err != nil {
+		return fmt.Errorf("read the cached base: %w", err)
+	}
+	pad := make([]byte, (4-(info.Size()+int64(len(packed)))%4)%4)
+	joined := io.MultiReader(in, strings.NewReader(string(packed)), strings.NewReader(string(pad)))
+	if err := writeFrom(filepath.Join(stage, bootimage.InitrdFile), joined); err != nil {
+		return fmt.Errorf("join initramfs: %w", err)
+	}
+	return nil
+}
+
+// key is a digest of everything that determines the base's bytes.
+func (b *base) key() (string, error) {
+	h := sha256.New()
+	for _, f := range b.files {
+		fmt.Fprintf(h, "file %s %s\n", f.dest, f.from.SHA256)
+	}
+	fmt.Fprintf(h, "modules %s %s\n", b.modules.release, b.modules.dep())
+	fmt.Fprintf(h, "tools %v\n", b.tools)
+	entries, err := source.ReadDir(".")
+	if err != nil {
+		return "", fmt.Errorf("read own source: %w", err)
+	}
+	for _, e := range entries {
+		body, err := source.ReadFile(e.Name())
+		if err != nil {
+			return "", fmt.Errorf("read own source: %w", err)
+		}
+		if !strings.HasSuffix(e.Name(), "_test.go") {
+			fmt.Fprintf(h, "source %s %x\n", e.Name(), sha256.Sum256(body))
+		}
+	}
+	mains, err := filepath.Glob(filepath.Join(b.moduleDir, "bootimage/uinit/*.go"))
+	if err != nil || len(mains) == 0 {
+		return "", fmt.Errorf("read the source of uinit in %s: %d files", b.moduleDir, len(mains))
+	}
+	for _, p := range mains {
+		sum, err := fileSum(p)
+		if err != nil {
+			return "", fmt.Errorf("read the source of uinit: %w", err)
+		}
+		fmt.Fprintf(h, "uinit %s\n", sum)
+	}
+	return hex.EncodeToString(h.Sum(nil))[:16], nil
+}
+
+// goBuild compiles one of our commands for the image: static, stripped, without the build machine's paths.
+func goBuild(ctx context.Context, dir, pkg, dest string) error {
+	if _, err := run(ctx, dir, "env", "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64",
+		"go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid=", "-o", dest, pkg); err != nil {
+		return fmt.Errorf("build %s: %w", pkg, err)
+	}
+	return nil
+}
+
+// publish completes the manifest, moves the stage to its version's directory and lets the link point to it.
+func publish(stage, out string, m *bootimage.Manifest) error {
+	for _, name := range []string{bootimage.XenFile, bootimage.KernelFile, bootimage.InitrdFile} {
+		p, err := partOf(filepath.Join(stage, name))
+		if err != nil {
+			return err
+		}
+		m.Parts = append(m.Parts, p)
+	}
+	if err := m.Seal(); err != nil {
+		return err
+	}
+	dir := filepath.Join(out, m.Version)
+	if _, err := bootimage.ReadManifest(dir); err != nil {
+		body, err := json.MarshalIndent(m, "", "  ")
+		if err != nil {
+			return fmt.Errorf("encode manifest: %w", err)
+		}
+		if err := os.WriteFile(filepath.Join(stage, bootimage.ManifestFile), append(body, '\n'), 0o644); err != nil {
+			return fmt.Errorf("write manifest: %w", err)
+		}
+		if err := os.Chmod(stage, 0o755); err != nil {
+			return fmt.Errorf("publish image: %w", err)
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			return fmt.Errorf("publish image: %w", err)
+		}
+		if err := os.Rename(stage, dir); err != nil {
+			return fmt.Errorf("publish image: %w", err)
+		}
+	}
+	return link(m.Version, filepath.Join(out, bootimage.CurrentLink))
+}
