@@ -1,5 +1,6 @@
 // Command rackctl holds a virtual rack without a control plane, for work on machines, boot images
-// and controllers: up, down, list, on, off, reset, cut, restore, serial, ipmi, exec.
+// and controllers: up, down, list, on, off, reset, cut, restore, serial, ipmi, exec, and netboot, which
+// serves a boot image to the rack's machines until it is interrupted.
 package main
 
 import (
@@ -32,7 +33,8 @@ func main() {
 const usage = `usage: rackctl [flags] up|down|list
        rackctl [flags] on|off|reset|freeze|thaw|cut|restore|serial MACHINE
        rackctl [flags] ipmi MACHINE WORD…   (ipmitool to its controller)
-       rackctl [flags] exec COMMAND…        (inside the rack's namespace)`
+       rackctl [flags] exec COMMAND…        (inside the rack's namespace)
+       rackctl [flags] netboot IMAGE-DIRECTORY`
 
 func run(ctx context.Context, args []string, out io.Writer) error {
 	cfg := rack.Config{Progress: func(line string) { fmt.Fprintln(os.Stderr, line) }}
@@ -74,6 +76,14 @@ func command(ctx context.Context, r *rack.Rack, words []string, out io.Writer) e
 		return list(r, out)
 	case words[0] == "exec" && len(words) > 1:
 		return inside(r, words[1:])
+	case words[0] == "netboot" && len(words) == 2:
+		self, err := os.Executable()
+		if err != nil {
+			return err
+		}
+		return inside(r, []string{self, "-dir", r.Config().Dir, netbootInside, words[1]})
+	case words[0] == netbootInside && len(words) == 2:
+		return serveBoot(ctx, r, words[1])
 	case words[0] == "ipmi" && len(words) > 2:
 		m, err := r.Machine(words[1])
 		if err != nil {
