@@ -31,6 +31,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags.StringVar(&o.Out, "o", "bin/image", "directory of the images; the new one is in a directory named after its version")
 	flags.StringVar(&o.Cache, "cache", "bin/cache", "directory of fetched packages and intermediate results")
 	flags.StringVar(&o.Noded, "noded", "cloudengine/workers/noded", "Go package of the agent")
+	guest := flags.String("guest", "bin/guest", "directory of the test guest; empty: do not build it")
 	like := flags.String("like", "", "directory of an image to build again with the same package versions")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -54,5 +55,12 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		o.Say("%-12s %6.1f MiB", p.Name, float64(p.Size)/(1<<20))
 	}
 	o.Say("image %s, %.1f MiB in all, in %s", m.Version, float64(m.Size())/(1<<20), filepath.Join(o.Out, m.Version))
+	if *guest == "" {
+		return nil
+	}
+	if err := build.Guest(ctx, o, *guest); err != nil {
+		return err
+	}
+	o.Say("test guest in %s", *guest)
 	return nil
 }

@@ -182,6 +182,7 @@ func (s *Service) Run(ctx context.Context) error {
 	if s.opt.Interface != "" {
 		g.Go(func() error { return s.serveDHCP(ctx) })
 		g.Go(func() error { return s.serveTFTP(ctx) })
+		g.Go(func() error { return s.serveRouter(ctx) })
 	}
 	err := g.Wait()
 	if ctx.Err() != nil && (err == nil || errors.Is(err, context.Canceled)) {

@@ -1,0 +1,140 @@
+package build
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/u-root/mkuimage/cpio"
+)
+
+// Names of the files of the test guest.
+const (
+	GuestKernel    = "vmlinux"   // uncompressed ELF, for PV and PVH
+	GuestInitramfs = "guest.img" // one static program: cloudengine/bootimage/guest
+)
+
+// guestPackage is the guest's only program.
+const guestPackage = "cloudengine/bootimage/guest"
+
+// Guest writes the kernel and initramfs of the tiny test guest into out (default bin/guest). Files that are already
+// the same are not written again.
+func Guest(ctx context.Context, o Options, out string) error {
+	if err := guest(ctx, o, out); err != nil {
+		return fmt.Errorf("build test guest: %w", err)
+	}
+	return nil
+}
+
+func guest(ctx context.Context, o Options, out string) error {
+	if err := o.defaults(); err != nil {
+		return err
+	}
+	if out == "" {
+		out = "bin/guest"
+	}
+	if err := os.MkdirAll(out, 0o755); err != nil {
+		return fmt.Errorf("make directory: %w", err)
+	}
+	s := newStore(o)
+	kernel, err := kernelPackage(ctx, s)
+	if err != nil {
+		return err
+	}
+	if err := guestKernel(kernel, o, filepath.Join(out, GuestKernel)); err != nil {
+		return err
+	}
+	program := filepath.Join(o.Cache, "guest")
+	if err := goBuild(ctx, o.Module, guestPackage, program); err != nil {
+		return err
+	}
+	img, err := guestInitramfs(program)
+	if err != nil {
+		return err
+	}
+	return writeIfNew(filepath.Join(out, GuestInitramfs), img)
+}
+
+// guestKernel unpacks the kernel, once per kernel package.
+func guestKernel(kernel *deb, o Options, dest string) error {
+	cached := filepath.Join(o.Cache, "vmlinux-"+kernel.SHA256[:16])
+	if _, err := os.Stat(cached); errors.Is(err, os.ErrNotExist) {
+		o.Say("unpacking the guest's kernel")
+		found, err := filepath.Glob(filepath.Join(kernel.root, "boot/vmlinuz-*"))
+		if err != nil || len(found) != 1 {
+			return fmt.Errorf("find kernel in %s: %d candidates", kernel.Name, len(found))
+		}
+		packed, err := os.ReadFile(found[0])
+		if err != nil {
+			return fmt.Errorf("read kernel: %w", err)
+		}
+		var plain bytes.Buffer
+		if err := vmlinux(&plain, packed); err != nil {
+			return err
+		}
+		if err := writeFrom(cached+".tmp", &plain); err != nil {
+			return fmt.Errorf("write kernel: %w", err)
+		}
+		if err := os.Rename(cached+".tmp", cached); err != nil {
+			return fmt.Errorf("write kernel: %w", err)
+		}
+		prune(o.Cache, "vmlinux-*", 2)
+	} else if err != nil {
+		return fmt.Errorf("look for the unpacked kernel: %w", err)
+	}
+	body, err := os.ReadFile(cached)
+	if err != nil {
+		return fmt.Errorf("read kernel: %w", err)
+	}
+	return writeIfNew(dest, body)
+}
+
+// guestInitramfs packs the guest's program: it is init, and by its other names what the kernel starts when the
+// hypervisor asks for a shutdown or a reboot.
+func guestInitramfs(program string) ([]byte, error) {
+	body, err := os.ReadFile(program)
+	if err != nil {
+		return nil, fmt.Errorf("pack guest: %w", err)
+	}
+	records := []cpio.Record{
+		cpio.Directory("dev", 0o755), cpio.Directory("proc", 0o755), cpio.Directory("sys", 0o755),
+		cpio.Directory("sbin", 0o755),
+		cpio.CharDev("dev/console", 0o600, 5, 1),
+		cpio.StaticFile("init", string(body), 0o755),
+		cpio.Symlink("sbin/poweroff", "/init"), cpio.Symlink("sbin/reboot", "/init"),
+	}
+	var plain, packed bytes.Buffer
+	w := cpio.Newc.Writer(&plain)
+	for i, r := range records {
+		r = cpio.MakeReproducible(r)
+		r.Ino, r.NLink = uint64(i+1), 1
+		if err := w.WriteRecord(r); err != nil {
+			return nil, fmt.Errorf("pack guest: %w", err)
+		}
+	}
+	if err := cpio.WriteTrailer(w); err != nil {
+		return nil, fmt.Errorf("pack guest: %w", err)
+	}
+	if err := compress(&packed, &plain); err != nil {
+		return nil, fmt.Errorf("pack guest: %w", err)
+	}
+	return packed.Bytes(), nil
+}
+
+// writeIfNew writes body to path unless it is there already.
+func writeIfNew(path string, body []byte) error {
+	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, body) {
+		return nil
+	}
+	if err := writeFrom(path+".tmp", io.Reader(bytes.NewReader(body))); err != nil {
+		return fmt.Errorf("write %s: %w", filepath.Base(path), err)
+	}
+	if err := os.Rename(path+".tmp", path); err != nil {
+		return fmt.Errorf("write %s: %w", filepath.Base(path), err)
+	}
+	return nil
+}
