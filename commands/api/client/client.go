@@ -30,7 +30,7 @@ import (
 var ErrNoAnswer = errors.New("no answer")
 
 // attempt bounds how long one try waits for its answer before the same request is sent again.
-const attempt = 5 * time.Second
+const attempt = 3 * time.Second
 
 // Client is a connection to the bus as one user. Its methods may be called from several goroutines.
 type Client struct {
@@ -64,7 +64,7 @@ func ConnectSeed(ctx context.Context, server string, seed []byte, user string, o
 	all := append([]nats.Option{
 		nats.Name("cloudengine/" + user),
 		nats.Nkey(public, pair.Sign),
-		nats.CustomInboxPrefix(InboxPrefix(user)),
+		nats.CustomInboxPrefix(events.InboxPrefix(user)),
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(100 * time.Millisecond),
 		nats.ReconnectJitter(100*time.Millisecond, 100*time.Millisecond),
@@ -78,9 +78,6 @@ func ConnectSeed(ctx context.Context, server string, seed []byte, user string, o
 	}
 	return &Client{nc: nc, actor: user}, nil
 }
-
-// InboxPrefix is where a user's answers arrive. The bus lets each user listen to its own alone.
-func InboxPrefix(user string) string { return "_INBOX_" + user }
 
 // ReadKeyFile reads a file that holds an nkey seed (a line that starts with SU) and, in a line "# user: NAME", whose it is.
 // Without that line the file's base name says it: admin.nk is admin's.

@@ -1,0 +1,124 @@
+package commands
+
+import (
+	"fmt"
+	"sort"
+	"strings"
+
+	"cloudengine/events"
+)
+
+// maxMemoryMiB is the most RAM that a VM may ask for: 16 TiB, Xen's own limit for a host.
+const maxMemoryMiB = 16 << 20
+
+// Overhead is what Xen needs on top of a domain's RAM, in MiB, rounded up: page tables (p2m or HAP), the domain's structures, its
+// console ring and grant tables. Measured on Xen 4.17 (see DESIGN.md); it never says less than what was seen there.
+func Overhead(domainType string, memoryMiB, vcpus int) int {
+	fixed := 2
+	tables := (memoryMiB + 511) / 512 // 8 bytes for each 4 KiB page
+	if domainType == events.TypePVH {
+		fixed = 4 // and HAP's pool: 1 MiB for each vCPU and 4 KiB for each MiB (xl's own formula, libxl_get_required_shadow_memory)
+		tables += (4*(256*vcpus+memoryMiB)*2/2 + 1023) / 1024
+	}
+	return fixed + tables + (vcpus+7)/8
+}
+
+// wantedScores is how many rows of a placement's table an event keeps.
+const wantedScores = 16
+
+// need is what a VM asks of a host.
+type need struct {
+	domainType string
+	memoryMiB  int // with overhead
+	vcpus      int
+	only       events.MachineID // if set, no other host
+}
+
+// place scores every host and gives the best one. The table is sorted: best first, then the refused ones by name.
+func (s *State) place(n need) (*Host, []events.Score) {
+	table := make([]events.Score, 0, len(s.hosts))
+	for _, h := range s.hosts {
+		table = append(table, s.score(h, n))
+	}
+	sort.Slice(table, func(i, j int) bool {
+		a, b := table[i], table[j]
+		if (a.Refused == "") != (b.Refused == "") {
+			return a.Refused == ""
+		}
+		if a.Score != b.Score {
+			return a.Score > b.Score
+		}
+		return a.Name < b.Name || a.Name == b.Name && a.Host < b.Host
+	})
+	if len(table) == 0 || table[0].Refused != "" {
+		return nil, table
+	}
+	return s.hosts[table[0].Host], table
+}
+
+// score is one host's row: 1 to 1000 by the share of its RAM that stays free, less up to 200 for vCPUs promised beyond its CPUs.
+func (s *State) score(h *Host, n need) events.Score {
+	free := h.FreeMiB()
+	row := events.Score{Host: h.ID, Name: h.Name, FreeMiB: free}
+	if row.Refused = s.unfit(h, n, free); row.Refused != "" {
+		return row
+	}
+	row.Score = 1 + 999*(free-n.memoryMiB)/max(1, h.Capacity.AllocatableMiB)
+	vcpus := n.vcpus
+	for v := range h.grants {
+		vcpus += s.vms[v].Grant.VCPUs
+	}
+	if over := vcpus - h.Capacity.PCPUs; over > 0 {
+		row.Score -= min(200, 10*over)
+	}
+	row.Score = max(1, row.Score)
+	return row
+}
+
+func (s *State) unfit(h *Host, n need, free int) string {
+	m := s.machines[h.ID]
+	switch {
+	case n.only != "" && n.only != h.ID:
+		return "another host was asked for"
+	case h.Cordoned:
+		return "cordoned"
+	case m == nil || m.Boot != h.Boot:
+		return "booting"
+	case m.BootOver:
+		return "off"
+	case m.Silent:
+		return "silent"
+	case !h.Ready:
+		return "has not reported completely since its boot"
+	case !contains(h.Capacity.Types, n.domainType):
+		return "cannot run " + n.domainType
+	case free < n.memoryMiB:
+		return fmt.Sprintf("needs %d MiB, %d MiB free", n.memoryMiB, max(0, free))
+	}
+	return ""
+}
+
+func contains(list []string, s string) bool {
+	for _, x := range list {
+		if x == s {
+			return true
+		}
+	}
+	return false
+}
+
+// noCapacity words the refusal with the reason of each host.
+func noCapacity(table []events.Score) *Rejection {
+	if len(table) == 0 {
+		return reject(events.CodeNoCapacity, "no host is enrolled: add machines and power them on")
+	}
+	var reasons []string
+	for i, row := range table {
+		if i == wantedScores {
+			reasons = append(reasons, fmt.Sprintf("and %d more hosts", len(table)-i))
+			break
+		}
+		reasons = append(reasons, row.Name+": "+row.Refused)
+	}
+	return reject(events.CodeNoCapacity, "no host can take it: %s", strings.Join(reasons, "; "))
+}
