@@ -1,0 +1,132 @@
+package boot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+const (
+	// consoleDir is where xenconsoled writes what guests print.
+	consoleDir = "/var/log/xen/console"
+	// ConsoleLimit bounds the log of one domain's console, in bytes, give or take what comes within two seconds. Beyond
+	// it the older half is dropped.
+	ConsoleLimit = 1 << 20
+	// consolePeriod is the time between two looks at the sizes.
+	consolePeriod = 2 * time.Second
+)
+
+// ErrBadName is returned for a domain's name that cannot be the name of a file.
+var ErrBadName = errors.New("not a domain name")
+
+// ReadConsole returns the last max bytes, at most ConsoleLimit, of what the domain of this name has printed, over its
+// re-creations. A domain that never printed gives nothing and no error.
+func ReadConsole(name string, max int64) ([]byte, error) {
+	return readConsole(consoleDir, name, max)
+}
+
+// ForgetConsole removes the log of a domain that will not come back. It is no error if there is none.
+func ForgetConsole(name string) error {
+	return forgetConsole(consoleDir, name)
+}
+
+func consolePath(dir, name string) (string, error) {
+	if name == "" || strings.ContainsAny(name, "/\x00") {
+		return "", fmt.Errorf("find console of %q: %w", name, ErrBadName)
+	}
+	return filepath.Join(dir, "guest-"+name+".log"), nil
+}
+
+func readConsole(dir, name string, max int64) ([]byte, error) {
+	path, err := consolePath(dir, name)
+	if err != nil {
+		return nil, err
+	}
+	max = min(max, ConsoleLimit)
+	text, err := tail(path, max)
+	if err != nil {
+		return nil, fmt.Errorf("read console of %s: %w", name, err)
+	}
+	if rest := max - int64(len(text)); rest > 0 {
+		older, err := tail(path+".1", rest)
+		if err != nil {
+			return nil, fmt.Errorf("read console of %s: %w", name, err)
+		}
+		text = append(older, text...)
+	}
+	return text, nil
+}
+
+func forgetConsole(dir, name string) error {
+	path, err := consolePath(dir, name)
+	if err != nil {
+		return err
+	}
+	for _, p := range []string{path, path + ".1"} {
+		if err := os.Remove(p); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("forget console of %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// watchConsoles keeps every console log within its limit.
+func watchConsoles(ctx context.Context, log *slog.Logger) error {
+	return every(ctx, consolePeriod, func() error {
+		if err := boundConsoles(consoleDir, ConsoleLimit); err != nil {
+			log.Error("console logs not bounded", "err", err)
+		}
+		return nil
+	})
+}
+
+// boundConsoles moves the last half of the limit of each log that is over half of it into a second file, and empties
+// the first in place: xenconsoled holds it open and appends (tools/console/daemon/io.c, O_APPEND).
+func boundConsoles(dir string, limit int64) error {
+	logs, err := filepath.Glob(filepath.Join(dir, "*.log"))
+	if err != nil {
+		return fmt.Errorf("list console logs: %w", err)
+	}
+	var errs []error
+	for _, path := range logs {
+		info, err := os.Stat(path)
+		if err != nil || info.Size() <= limit/2 {
+			continue
+		}
+		text, err := tail(path, limit/2)
+		if err == nil {
+			err = os.WriteFile(path+".1", text, 0o600)
+		}
+		// Emptied even if it could not be kept: the bound comes first.
+		errs = append(errs, err, os.Truncate(path, 0))
+	}
+	return errors.Join(errs...)
+}
+
+// tail returns the last max bytes of a file; one that does not exist is empty.
+func tail(path string, max int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	size, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return nil, err
+	}
+	text := make([]byte, min(max, size))
+	n, err := f.ReadAt(text, size-int64(len(text)))
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	return text[:n], nil
+}
