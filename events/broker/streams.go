@@ -1,0 +1,92 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"cloudengine/events"
+)
+
+const feedAge = 30 * 24 * time.Hour
+
+// streams declares all streams of the control plane. FEED and DESIRED are derived from EVENTS and can be made again, so on one
+// server they are written behind; a replicated stream refuses that mode.
+func streams(replicas int) []jetstream.StreamConfig {
+	base := func(name, subject string) jetstream.StreamConfig {
+		return jetstream.StreamConfig{
+			Name: name, Subjects: []string{subject}, Storage: jetstream.FileStorage, Retention: jetstream.LimitsPolicy,
+			Replicas: replicas, Duplicates: 100 * time.Millisecond, MaxMsgSize: maxPayload,
+		}
+	}
+	log := base(events.StreamEvents, events.SubjectEvents)
+	log.Discard, log.DenyDelete, log.DenyPurge, log.Compression = jetstream.DiscardNew, true, true, jetstream.S2Compression
+
+	feed := base(events.StreamFeed, "feed.>")
+	feed.MaxAge, feed.Compression = feedAge, jetstream.S2Compression
+
+	desired := base(events.StreamDesired, "desired.>")
+	desired.MaxMsgsPerSubject = 1
+
+	if replicas == 1 {
+		feed.PersistMode, desired.PersistMode = jetstream.AsyncPersistMode, jetstream.AsyncPersistMode
+	}
+	return []jetstream.StreamConfig{log, feed, desired}
+}
+
+// ensureStreams makes the streams that are not there. It waits for a leader of the cluster until ctx ends.
+func ensureStreams(ctx context.Context, js jetstream.JetStream, replicas int) error {
+	for _, cfg := range streams(replicas) {
+		for {
+			err := ensureStream(ctx, js, cfg)
+			if err == nil {
+				break
+			}
+			if !retryable(err) || replicas == 1 && !errors.Is(err, context.DeadlineExceeded) {
+				return fmt.Errorf("declare stream %s: %w", cfg.Name, err)
+			}
+			select {
+			case <-ctx.Done():
+				return fmt.Errorf("declare stream %s: %w (last answer: %w)", cfg.Name, ctx.Err(), err)
+			case <-time.After(200 * time.Millisecond):
+			}
+		}
+	}
+	return nil
+}
+
+func ensureStream(ctx context.Context, js jetstream.JetStream, cfg jetstream.StreamConfig) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	s, err := js.Stream(ctx, cfg.Name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		_, err = js.CreateStream(ctx, cfg)
+		return err
+	}
+	if err != nil {
+		return err
+	}
+	if have := s.CachedInfo().Config.Replicas; have != cfg.Replicas {
+		return fmt.Errorf("it has %d replicas, not %d: %w", have, cfg.Replicas, errReplicas)
+	}
+	return nil
+}
+
+var errReplicas = errors.New("a server that ran alone cannot join a cluster with its data: start it with an empty data directory")
+
+// retryable says whether a stream may be had a little later: the cluster has no leader yet, or too few servers.
+func retryable(err error) bool {
+	var api *jetstream.APIError
+	if errors.As(err, &api) {
+		switch api.ErrorCode {
+		case 10005, 10008, 10009, 10010, 10074, 10058: // no peers, not available, raft not ready, peers offline; made by another meanwhile
+			return true
+		}
+		return api.Code == 503
+	}
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout) || errors.Is(err, nats.ErrNoResponders)
+}
