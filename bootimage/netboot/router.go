@@ -21,21 +21,21 @@ var noRouter = []byte{134, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 // serveRouter answers until ctx ends. Without IPv6 here there is nothing that machines would wait for us to say; that
 // is not an error.
 func (s *Service) serveRouter(ctx context.Context) error {
-	conn, err := s.listenRouter()
+	ifi, err := net.InterfaceByName(s.opt.Interface)
+	if err != nil {
+		return fmt.Errorf("find interface %s: %w", s.opt.Interface, err)
+	}
+	conn, err := s.listenRouter(ifi)
 	if err != nil {
 		s.opt.Log.Warn("no answer to IPv6 router solicitations: machines boot some seconds later", "error", err)
 		<-ctx.Done()
 		return nil
 	}
-	return s.answerRouter(ctx, conn)
+	return s.answerRouter(ctx, conn, ifi.Index)
 }
 
 // listenRouter opens a socket that takes nothing but router solicitations on our interface.
-func (s *Service) listenRouter() (*ipv6.PacketConn, error) {
-	ifi, err := net.InterfaceByName(s.opt.Interface)
-	if err != nil {
-		return nil, fmt.Errorf("find interface %s: %w", s.opt.Interface, err)
-	}
+func (s *Service) listenRouter(ifi *net.Interface) (*ipv6.PacketConn, error) {
 	raw, err := icmp.ListenPacket("ip6:ipv6-icmp", "::")
 	if err != nil {
 		return nil, fmt.Errorf("listen for ICMPv6: %w", err)
@@ -52,19 +52,15 @@ func (s *Service) listenRouter() (*ipv6.PacketConn, error) {
 	)
 	if err != nil {
 		raw.Close()
-		return nil, fmt.Errorf("set up ICMPv6 on %s: %w", s.opt.Interface, err)
+		return nil, fmt.Errorf("set up ICMPv6 on %s: %w", ifi.Name, err)
 	}
 	return conn, nil
 }
 
-func (s *Service) answerRouter(ctx context.Context, conn *ipv6.PacketConn) error {
+func (s *Service) answerRouter(ctx context.Context, conn *ipv6.PacketConn, index int) error {
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
-	ifi, err := net.InterfaceByName(s.opt.Interface)
-	if err != nil {
-		return fmt.Errorf("find interface %s: %w", s.opt.Interface, err)
-	}
 	buf := make([]byte, maxDatagram)
 	for {
 		n, cm, from, err := conn.ReadFrom(buf)
@@ -74,7 +70,7 @@ func (s *Service) answerRouter(ctx context.Context, conn *ipv6.PacketConn) error
 		if errors.Is(err, net.ErrClosed) {
 			return fmt.Errorf("read router solicitation: %w", err)
 		}
-		if err != nil || cm == nil || cm.IfIndex != ifi.Index || cm.HopLimit != 255 {
+		if err != nil || cm == nil || cm.IfIndex != index || cm.HopLimit != 255 {
 			continue
 		}
 		mac := solicitor(buf[:n])
@@ -85,7 +81,7 @@ func (s *Service) answerRouter(ctx context.Context, conn *ipv6.PacketConn) error
 		if !ok || !peer.IP.IsLinkLocalUnicast() {
 			continue
 		}
-		if _, err := conn.WriteTo(noRouter, &ipv6.ControlMessage{IfIndex: ifi.Index}, peer); err != nil {
+		if _, err := conn.WriteTo(noRouter, &ipv6.ControlMessage{IfIndex: index}, peer); err != nil {
 			s.opt.Log.Debug("answer router solicitation", "mac", mac, "error", err)
 		}
 	}

@@ -43,6 +43,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags.StringVar(&cfg.Namespace, "namespace", "cerack", "network namespace (up)")
 	flags.IntVar(&cfg.Hosts, "hosts", 2, "number of machines (up)")
 	flags.IntVar(&cfg.MemoryMiB, "memory", 2048, "RAM of a machine in MiB (up)")
+	dom0 := flags.String("dom0", "", "arguments of the control domain's kernel (netboot)")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -65,10 +66,10 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return err
 	}
 	r.OnProgress(cfg.Progress)
-	return command(ctx, r, words, out)
+	return command(ctx, r, words, *dom0, out)
 }
 
-func command(ctx context.Context, r *rack.Rack, words []string, out io.Writer) error {
+func command(ctx context.Context, r *rack.Rack, words []string, dom0 string, out io.Writer) error {
 	switch {
 	case words[0] == "down":
 		return r.Down(ctx)
@@ -81,9 +82,9 @@ func command(ctx context.Context, r *rack.Rack, words []string, out io.Writer) e
 		if err != nil {
 			return err
 		}
-		return inside(r, []string{self, "-dir", r.Config().Dir, netbootInside, words[1]})
+		return inside(r, []string{self, "-dir", r.Config().Dir, "-dom0", dom0, netbootInside, words[1]})
 	case words[0] == netbootInside && len(words) == 2:
-		return serveBoot(ctx, r, words[1])
+		return serveBoot(ctx, r, words[1], dom0)
 	case words[0] == "ipmi" && len(words) > 2:
 		m, err := r.Machine(words[1])
 		if err != nil {

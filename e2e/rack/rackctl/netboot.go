@@ -22,7 +22,7 @@ const netbootInside = "netboot-inside"
 
 // serveBoot lets the machines of the rack boot an image. Their ids are their system UUIDs, and the bus that they are
 // told of is the control plane's address, where nobody answers unless something was started there.
-func serveBoot(ctx context.Context, r *rack.Rack, imageDir string) error {
+func serveBoot(ctx context.Context, r *rack.Rack, imageDir, dom0Args string) error {
 	addr := r.Config().ControlAddress()
 	service, err := netboot.New(netboot.Options{
 		DataDir:       filepath.Join(r.Config().Dir, "netboot"),
@@ -32,6 +32,7 @@ func serveBoot(ctx context.Context, r *rack.Rack, imageDir string) error {
 		HTTP:          "http://" + net.JoinHostPort(addr.String(), "8080"),
 		Bus:           []string{"nats://" + net.JoinHostPort(addr.String(), "4222")},
 		ImageDir:      imageDir,
+		Dom0Args:      dom0Args,
 		Log:           slog.New(slog.NewTextHandler(os.Stderr, nil)),
 		OnServed: func(_ context.Context, b netboot.BootServed) error {
 			fmt.Printf("%s served %s to %s, token %s\n", b.Time.Format(time.RFC3339Nano), b.Image, b.Machine, b.TokenSHA256)
