@@ -52,6 +52,8 @@ func strict(body []byte, into any) error {
 	switch {
 	case errors.Is(err, io.EOF):
 		return errors.New("the request is empty; want a JSON object")
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return errors.New("the request is not JSON: it ends too early")
 	case errors.As(err, &wrong) && wrong.Field == "":
 		return fmt.Errorf("the request is a JSON %s; want an object", wrong.Value)
 	case errors.As(err, &wrong):

@@ -47,7 +47,7 @@ func (f Feed) config() jetstream.OrderedConsumerConfig {
 // error). It survives lost connections and goes on where it was; who begins anew gives the last sequence as After, and may meet an
 // event again if FEED was rebuilt meanwhile: its decision number and index tell. Users bound to an account may not read FEED.
 func (c *Client) Follow(ctx context.Context, f Feed, handle func(seq uint64, m events.FeedMessage) error) error {
-	js, err := jetstream.NewWithAPIPrefix(c.nc, events.FeedAPIPrefix(c.actor))
+	js, err := jetstream.NewWithAPIPrefix(c.nc, events.FeedAPIPrefix)
 	if err != nil {
 		return fmt.Errorf("follow FEED: %w", err)
 	}

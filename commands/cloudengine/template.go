@@ -1,0 +1,114 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"cloudengine/commands/api/client"
+	"cloudengine/events"
+
+	"github.com/spf13/cobra"
+)
+
+var templateColumns = []column{
+	field("NAME", "name"), optional("ACCOUNT", "account_name"), field("TYPE", "type"), memory("MIN-RAM", "min_memory_mib"),
+	field("KERNEL-BYTES", "kernel_size"), optional("RAMDISK-BYTES", "ramdisk_size"),
+}
+
+var templateFields = append([]column{field("ID", "id")}, append(templateColumns[:len(templateColumns):len(templateColumns)],
+	field("KERNEL", "kernel_sha256"), optional("RAMDISK", "ramdisk_sha256"), optional("CMDLINE", "cmdline"),
+	field("CREATED", "created_at"), field("CHANGED-BY", "changed_by"))...)
+
+func (a *app) templateCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "template", Short: "What VMs are made from"}
+	list := a.listCommand(events.KindTemplate, "templates", templateColumns)
+	list.Example = "  cloudengine template list"
+	show := a.showCommand(events.KindTemplate, "a template", templateFields)
+	show.Example = "  cloudengine template show guest"
+	cmd.AddCommand(list, show, a.templateImport(), a.actOn(actOn{
+		kind: events.KindTemplate, verb: "delete", short: "Delete a template; VMs that were made from it keep what they need",
+		example: "  cloudengine template delete guest",
+	}))
+	return cmd
+}
+
+func (a *app) templateImport() *cobra.Command {
+	var f intentFlags
+	t := templateFiles{}
+	cmd := &cobra.Command{
+		Use: "import NAME", Short: "Upload a kernel and a ramdisk and make a template of them", Args: cobra.ExactArgs(1),
+		Long: `Upload a kernel and a ramdisk and make a template of them. An upload that broke off goes on where it ended; what the server has
+is not sent again. Without --account the template is for all accounts.`,
+		Example: "  cloudengine template import guest --kernel bin/guest/vmlinux --ramdisk bin/guest/guest.img --cmdline console=hvc0 --min-ram 96MiB",
+		RunE: func(cmd *cobra.Command, words []string) error {
+			ctx := cmd.Context()
+			c, err := a.connect(ctx)
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			if t.account, err = a.accountID(ctx, c); err != nil {
+				return err
+			}
+			_, err = a.importTemplate(ctx, c, &f, words[0], t)
+			return err
+		},
+	}
+	f.add(cmd)
+	fs := cmd.Flags()
+	fs.StringVar(&t.kernel, "kernel", "", "kernel file")
+	fs.StringVar(&t.ramdisk, "ramdisk", "", "ramdisk file")
+	fs.StringVar(&t.cmdline, "cmdline", "", "kernel command line")
+	fs.Var(&t.minRAM, "min-ram", "least memory of a VM that is made from it")
+	must(cmd.MarkFlagRequired("kernel"))
+	must(cmd.MarkFlagRequired("min-ram"))
+	return cmd
+}
+
+// templateFiles is what a template is made of.
+type templateFiles struct {
+	account, kernel, ramdisk, cmdline string
+	minRAM                            mebibytes
+}
+
+func (a *app) importTemplate(ctx context.Context, c *client.Client, f *intentFlags, name string, t templateFiles) (events.Answer, error) {
+	args := map[string]any{"name": name, "type": "kernel", "min_memory_mib": int(t.minRAM)}
+	if t.account != "" {
+		args["account"] = t.account
+	}
+	if t.cmdline != "" {
+		args["cmdline"] = t.cmdline
+	}
+	for field, path := range map[string]string{"kernel": t.kernel, "ramdisk": t.ramdisk} {
+		if path == "" {
+			continue
+		}
+		blob, err := a.upload(ctx, c, field, path)
+		if err != nil {
+			return events.Answer{}, err
+		}
+		args[field] = blob
+	}
+	return a.send(ctx, c, f, intent{events.KindTemplate, "create", args, "", name})
+}
+
+// upload sends a file, telling of it now and then.
+func (a *app) upload(ctx context.Context, c *client.Client, what, path string) (events.Blob, error) {
+	var told time.Time
+	blob, err := c.PutFile(ctx, path, func(done, total int64) {
+		if done == total || time.Since(told) > 2*time.Second {
+			told = time.Now()
+			a.talk("upload %s %s: %d of %d KiB", what, path, done>>10, total>>10)
+		}
+	})
+	if errors.Is(err, context.Canceled) {
+		a.talk("the upload goes on where it ended when you repeat the command")
+	}
+	return blob, err
+}
+
+func isNotFound(err error) bool {
+	var no *client.Refusal
+	return errors.As(err, &no) && no.Outcome.Code == events.CodeNotFound
+}
