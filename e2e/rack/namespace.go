@@ -70,68 +70,34 @@ func (r *Rack) Listen(ctx context.Context, address string) (net.Listener, error)
 	return l, err
 }
 
-// CutBus takes a machine off boot0, as if its cable were pulled: it goes on running and its
-// controller answers. Restore puts it back. Both may be repeated.
-func (r *Rack) CutBus(name string) error {
-	return r.withTap(name, func(tap netlink.Link) error { return netlink.LinkSetNoMaster(tap) })
-}
-
-// Restore undoes CutBus.
-func (r *Rack) Restore(name string) error {
-	return r.withTap(name, func(tap netlink.Link) error {
-		bridge, err := netlink.LinkByName(BootBridge)
-		if err != nil {
-			return err
-		}
-		return netlink.LinkSetMaster(tap, bridge)
-	})
-}
-
-// CutBMC makes a machine's controller unreachable; RestoreBMC undoes it. Both may be repeated.
-func (r *Rack) CutBMC(name string) error {
-	return r.changeBMC(name, func(l netlink.Link, a *netlink.Addr) error {
-		if err := netlink.AddrDel(l, a); !errors.Is(err, unix.EADDRNOTAVAIL) {
-			return err
-		}
-		return nil
-	})
-}
-
-// RestoreBMC undoes CutBMC.
-func (r *Rack) RestoreBMC(name string) error { return r.changeBMC(name, netlink.AddrReplace) }
-
-func (r *Rack) changeBMC(name string, change func(netlink.Link, *netlink.Addr) error) error {
-	m, err := r.Machine(name)
-	if err != nil {
-		return err
+// owner returns the directory of the rack that the namespace belongs to; "" if none says that it does.
+// It is the alias of boot0, so it is there exactly as long as what it speaks of.
+func (r *Rack) owner() (dir string, err error) {
+	if !r.hasNamespace() {
+		return "", nil
 	}
-	return r.Inside(func() error {
-		bridge, err := netlink.LinkByName(BMCBridge)
+	err = r.Inside(func() error {
+		link, err := netlink.LinkByName(BootBridge)
+		var missing netlink.LinkNotFoundError
+		if errors.As(err, &missing) {
+			return nil
+		}
 		if err != nil {
-			return fmt.Errorf("find bridge %s: %w", BMCBridge, err)
+			return fmt.Errorf("find bridge %s: %w", BootBridge, err)
 		}
-		if err := change(bridge, addressOf(m.BMC.AsSlice())); err != nil {
-			return fmt.Errorf("change address of the controller of %s: %w", name, err)
-		}
+		dir = link.Attrs().Alias
 		return nil
 	})
+	return dir, err
 }
 
-func (r *Rack) withTap(name string, f func(netlink.Link) error) error {
-	m, err := r.Machine(name)
-	if err != nil {
-		return err
+// checkOwner refuses a namespace that another rack lives in.
+func (r *Rack) checkOwner() error {
+	dir, err := r.owner()
+	if err == nil && dir != "" && dir != r.cfg.Dir {
+		return fmt.Errorf("namespace %s belongs to the rack in %s: bring that down, or choose another name", r.cfg.Namespace, dir)
 	}
-	return r.Inside(func() error {
-		tap, err := netlink.LinkByName(m.tap)
-		if err != nil {
-			return fmt.Errorf("find tap of %s: %w", name, err)
-		}
-		if err := f(tap); err != nil {
-			return fmt.Errorf("change bridge of %s: %w", name, err)
-		}
-		return nil
-	})
+	return err
 }
 
 func (r *Rack) ensureNetwork() error {
@@ -145,6 +111,9 @@ func (r *Rack) ensureNetwork() error {
 		if err := r.ensureBridge(BootBridge, r.cfg.ControlAddress().AsSlice()); err != nil {
 			return err
 		}
+		if err := r.claim(); err != nil {
+			return err
+		}
 		if err := r.ensureBridge(BMCBridge, hostOf(r.cfg.BMCNet, 1).AsSlice()); err != nil {
 			return err
 		}
@@ -155,6 +124,18 @@ func (r *Rack) ensureNetwork() error {
 		}
 		return nil
 	})
+}
+
+// claim makes owner say our directory. It must run inside.
+func (r *Rack) claim() error {
+	link, err := netlink.LinkByName(BootBridge)
+	if err == nil {
+		err = netlink.LinkSetAlias(link, r.cfg.Dir)
+	}
+	if err != nil {
+		return fmt.Errorf("claim namespace %s: %w", r.cfg.Namespace, err)
+	}
+	return nil
 }
 
 // ensureNamespace makes the named namespace unless it is there. A file below /run/netns that is

@@ -92,6 +92,15 @@ func (r *Rack) Up(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
+	if err := r.checkOwner(); err != nil {
+		return err
+	}
+	if _, err := os.Stat(r.configPath()); errors.Is(err, os.ErrNotExist) {
+		// The directory was removed under a running rack: nothing of it can be found by pid file.
+		if err := r.removeNetwork(ctx); err != nil {
+			return fmt.Errorf("remove what is left of an earlier rack: %w", err)
+		}
+	}
 	if err := r.saveConfig(); err != nil {
 		return err
 	}
@@ -117,6 +126,11 @@ func (r *Rack) Up(ctx context.Context) error {
 // Down stops all machines, controllers and forwards, and what Start put into the namespace and
 // still runs there, and removes the namespace. Logs stay in the directory.
 func (r *Rack) Down(ctx context.Context) error {
+	if r.hasNamespace() { // even if somebody removed the directory
+		if err := os.MkdirAll(r.cfg.Dir, 0o755); err != nil {
+			return fmt.Errorf("make rack directory: %w", err)
+		}
+	}
 	unlock, err := r.lock()
 	if errors.Is(err, os.ErrNotExist) {
 		return nil // never was up
@@ -125,6 +139,9 @@ func (r *Rack) Down(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
+	if err := r.checkOwner(); err != nil {
+		return err
+	}
 	r.say("rack: stop machines and controllers")
 	var failed []error
 	for i := range r.cfg.Forwards {
