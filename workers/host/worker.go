@@ -1,0 +1,322 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sort"
+	"strconv"
+	"sync"
+	"time"
+
+	"cloudengine/events"
+	"cloudengine/events/desired"
+	"cloudengine/workers"
+)
+
+// Worker joins the edges for the loop of package workers.
+type Worker struct {
+	Boot    string
+	Tools   Toolstack
+	Store   Store
+	Blobs   Blobs
+	TSCMode string           // of PVH domains
+	Now     func() time.Time // the clock; time.Now
+
+	mu       sync.Mutex
+	made     map[string]int // domid of a domain that a step under way has made, by name
+	answered map[workers.EndKey]bool
+}
+
+// Answered says that the control plane knows these ends.
+func (w *Worker) Answered(ends []events.DomainEnded) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.answered == nil {
+		w.answered = map[workers.EndKey]bool{}
+	}
+	for _, e := range ends {
+		w.answered[workers.KeyOf(e)] = true
+	}
+}
+
+// Observe reads domains, stamps and files. The stamps are read AFTER the domains: a domain that is listed has its stamp by then,
+// or never had one.
+func (w *Worker) Observe(ctx context.Context) (Observed, error) {
+	o := Observed{Boot: w.Boot, Now: w.now(), Blobs: map[string]bool{}, Answered: map[workers.EndKey]bool{}}
+	var err error
+	if o.Domains, err = w.Tools.List(ctx); err != nil {
+		return Observed{}, err
+	}
+	if o.Stamps, err = w.stamps(ctx); err != nil {
+		return Observed{}, err
+	}
+	have, err := w.Blobs.Have()
+	if err != nil {
+		return Observed{}, err
+	}
+	for _, b := range have {
+		o.Blobs[b] = true
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for e := range w.answered {
+		o.Answered[e] = true
+	}
+	return o, nil
+}
+
+func (w *Worker) now() time.Time {
+	if w.Now != nil {
+		return w.Now()
+	}
+	return time.Now()
+}
+
+func (w *Worker) stamps(ctx context.Context) ([]Stamp, error) {
+	ids, err := w.Store.Children(ctx, StampRoot)
+	if err != nil {
+		return nil, fmt.Errorf("list stamps: %w", err)
+	}
+	var out []Stamp
+	for _, id := range ids {
+		domid, err := strconv.Atoi(id)
+		if err != nil {
+			continue
+		}
+		s, ok, err := w.readStamp(ctx, domid)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			out = append(out, s)
+		}
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i].DomID < out[j].DomID })
+	return out, nil
+}
+
+func (w *Worker) readStamp(ctx context.Context, domid int) (Stamp, bool, error) {
+	nodes := map[string]string{}
+	for _, n := range []string{nodeVM, nodeEpoch, nodeBoot, nodeRestarts, nodeAsked, nodeHow, nodeUUID} {
+		v, err := w.Store.Read(ctx, stampPath(domid)+"/"+n)
+		if err != nil && !errors.Is(err, ErrNoNode) {
+			return Stamp{}, false, fmt.Errorf("read stamp of domain %d: %w", domid, err)
+		}
+		nodes[n] = v
+	}
+	s, ok := ParseStamp(domid, nodes)
+	return s, ok, nil
+}
+
+// Plan is PlanDomains over documents.
+func (w *Worker) Plan(docs []desired.Document, seen Observed) []workers.Plan {
+	wishes, orphans, _ := Decode(docs)
+	return PlanDomains(wishes, orphans, seen)
+}
+
+// Describe is the report of what was seen.
+func (w *Worker) Describe(docs []desired.Document, seen Observed, busy map[events.Ref]bool) workers.Snapshot {
+	wishes, _, _ := Decode(docs)
+	return Describe(wishes, seen, busy)
+}
+
+// Apply does one step.
+func (w *Worker) Apply(ctx context.Context, s workers.Step) error {
+	switch s.Kind {
+	case stepFetch:
+		size, _ := strconv.ParseInt(s.Params["size"], 10, 64)
+		return w.Blobs.Fetch(ctx, s.Target, size)
+	case stepCreate:
+		return w.create(ctx, s)
+	case stepForget:
+		return w.forget(ctx, s)
+	}
+	domid, err := w.target(ctx, s)
+	if err != nil {
+		return err
+	}
+	switch s.Kind {
+	case stepStamp, stepTakeOver:
+		return w.stamp(ctx, domid, s)
+	case stepVerify:
+		return w.verify(ctx, domid, s)
+	case stepStart, stepUnpause:
+		return w.Tools.Act(ctx, ActUnpause, domid)
+	case stepPause:
+		return w.Tools.Act(ctx, ActPause, domid)
+	case stepWeight:
+		n, err := strconv.Atoi(s.Params["weight"])
+		if err != nil {
+			return workers.Permanent(fmt.Errorf("read weight: %w", err))
+		}
+		return w.Tools.SetWeight(ctx, domid, n)
+	case stepAsk:
+		if err := w.Store.Write(ctx, stampPath(domid)+"/"+nodeAsked, formatTime(w.now())); err != nil {
+			return fmt.Errorf("note that the guest was asked: %w", err)
+		}
+		return w.Tools.Act(ctx, ActShutdown, domid)
+	case stepDestroy:
+		return w.destroy(ctx, domid, s)
+	}
+	return workers.Permanent(fmt.Errorf("step %q is not known", s.Kind))
+}
+
+var (
+	errGone  = errors.New("the domain is not there any more")
+	errOther = errors.New("the domain id belongs to another domain now")
+)
+
+// target finds the domain id of a step, and makes sure that it still is the domain that the plan meant.
+func (w *Worker) target(ctx context.Context, s workers.Step) (int, error) {
+	domid, err := strconv.Atoi(s.Target)
+	if err != nil {
+		w.mu.Lock()
+		id, ok := w.made[s.Target]
+		w.mu.Unlock()
+		if !ok {
+			return 0, errGone
+		}
+		domid = id
+	}
+	uuid, err := domainUUID(ctx, w.Store, domid)
+	switch {
+	case errors.Is(err, ErrNoNode) && s.Kind == stepDestroy:
+		return domid, nil // an earlier destroy was cut off
+	case errors.Is(err, ErrNoNode):
+		return 0, errGone
+	case err != nil:
+		return 0, err
+	case uuid != s.Params["uuid"]:
+		return 0, errOther
+	}
+	return domid, nil
+}
+
+func (w *Worker) create(ctx context.Context, s workers.Step) error {
+	c, err := configOf(s, w.TSCMode, w.Blobs.Path)
+	if err != nil {
+		return workers.Permanent(err)
+	}
+	if err := w.Tools.Create(ctx, c); err != nil {
+		return err
+	}
+	domid, err := findDomain(ctx, w.Store, c.Name, c.UUID)
+	if err != nil {
+		return err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.made == nil {
+		w.made = map[string]int{}
+	}
+	w.made[c.Name] = domid
+	return nil
+}
+
+func (w *Worker) stamp(ctx context.Context, domid int, s workers.Step) error {
+	want, err := stampOfStep(domid, s)
+	if err != nil {
+		return workers.Permanent(err)
+	}
+	if err := w.Store.Remove(ctx, stampPath(domid)); err != nil {
+		return fmt.Errorf("remove an old stamp: %w", err)
+	}
+	for _, n := range want.nodes() {
+		if err := w.Store.Write(ctx, stampPath(domid)+"/"+n[0], n[1]); err != nil {
+			return fmt.Errorf("write stamp: %w", err)
+		}
+	}
+	return nil
+}
+
+func stampOfStep(domid int, s workers.Step) (Stamp, error) {
+	epoch, err := events.ParseEpoch(s.Params["epoch"])
+	if err != nil {
+		return Stamp{}, err
+	}
+	restarts, err := strconv.Atoi(s.Params["restarts"])
+	if err != nil {
+		return Stamp{}, fmt.Errorf("read restarts: %w", err)
+	}
+	return Stamp{
+		DomID: domid, UUID: s.Params["uuid"], VM: events.VMID(s.Params["vm"]), Epoch: epoch, Boot: s.Params["boot"], Restarts: restarts,
+	}, nil
+}
+
+var errStamp = errors.New("the stamp that was read back is not the one that was written")
+
+func (w *Worker) verify(ctx context.Context, domid int, s workers.Step) error {
+	want, err := stampOfStep(domid, s)
+	if err != nil {
+		return workers.Permanent(err)
+	}
+	got, ok, err := w.readStamp(ctx, domid)
+	if err != nil {
+		return err
+	}
+	if !ok || got != want {
+		return errStamp
+	}
+	return nil
+}
+
+func (w *Worker) destroy(ctx context.Context, domid int, s workers.Step) error {
+	if how := s.Params["how"]; how != "" {
+		if err := w.Store.Write(ctx, stampPath(domid)+"/"+nodeHow, how); err != nil {
+			return fmt.Errorf("note how the domain ends: %w", err)
+		}
+	}
+	return w.Tools.Act(ctx, ActDestroy, domid)
+}
+
+// forget removes a stamp, if it still is the one that the plan meant.
+func (w *Worker) forget(ctx context.Context, s workers.Step) error {
+	domid, err := strconv.Atoi(s.Target)
+	if err != nil {
+		return workers.Permanent(fmt.Errorf("read domain id: %w", err))
+	}
+	uuid, err := w.Store.Read(ctx, stampPath(domid)+"/"+nodeUUID)
+	if errors.Is(err, ErrNoNode) || err == nil && uuid != s.Params["uuid"] {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read stamp: %w", err)
+	}
+	return w.Store.Remove(ctx, stampPath(domid))
+}
+
+// domainUUID reads what libxl wrote when it made the domain: /local/domain/<domid>/vm = /vm/<uuid>.
+func domainUUID(ctx context.Context, s Store, domid int) (string, error) {
+	v, err := s.Read(ctx, "/local/domain/"+strconv.Itoa(domid)+"/vm")
+	if err != nil {
+		return "", fmt.Errorf("read UUID of domain %d: %w", domid, err)
+	}
+	return v[min(len("/vm/"), len(v)):], nil
+}
+
+// findDomain finds a domain by its name and UUID. The newest wins.
+func findDomain(ctx context.Context, s Store, name, uuid string) (int, error) {
+	ids, err := s.Children(ctx, "/local/domain")
+	if err != nil {
+		return 0, fmt.Errorf("list domains in xenstore: %w", err)
+	}
+	found := -1
+	for _, id := range ids {
+		domid, err := strconv.Atoi(id)
+		if err != nil || domid <= found || domid == 0 {
+			continue
+		}
+		n, err := s.Read(ctx, "/local/domain/"+id+"/name")
+		if err != nil || n != name {
+			continue
+		}
+		if u, err := domainUUID(ctx, s, domid); err == nil && u == uuid {
+			found = domid
+		}
+	}
+	if found < 0 {
+		return 0, fmt.Errorf("find domain %s after it was made: %w", name, errGone)
+	}
+	return found, nil
+}
