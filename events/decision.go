@@ -68,6 +68,9 @@ func (e *Event) UnmarshalJSON(b []byte) error {
 	if err := json.Unmarshal(b, &raw); err != nil {
 		return fmt.Errorf("read event: %w", err)
 	}
+	if raw.Type == "" || raw.Aggregate.ID == "" || len(raw.Data) == 0 {
+		return fmt.Errorf("read event %q of %q: type, aggregate and data must not be empty", raw.Type, raw.Aggregate)
+	}
 	data, err := decodePayload(raw.Type, raw.Data)
 	if err != nil {
 		return err

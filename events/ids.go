@@ -50,8 +50,12 @@ func (r Ref) String() string { return string(r.Kind) + "/" + r.ID }
 // MarshalText gives the form "kind/id".
 func (r Ref) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
 
-// UnmarshalText reads the form "kind/id".
+// UnmarshalText reads the form "kind/id"; "/" is the empty reference.
 func (r *Ref) UnmarshalText(b []byte) error {
+	if string(b) == "/" {
+		*r = Ref{}
+		return nil
+	}
 	kind, id, ok := strings.Cut(string(b), "/")
 	if !ok || kind == "" || id == "" {
 		return fmt.Errorf("read aggregate reference %q: want kind/id", b)

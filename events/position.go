@@ -19,8 +19,9 @@ type Position struct {
 	Time   time.Time // of the block
 }
 
-// Next verifies that a block is the one that follows p, and gives the position after it. Errors are ErrBroken.
-func (p Position) Next(seq uint64, b *Block, payload []byte) (Position, error) {
+// Next verifies that a block is the one that follows p, and gives the position after it. digest is that of the block's payload.
+// Errors are ErrBroken.
+func (p Position) Next(seq uint64, b *Block, digest string) (Position, error) {
 	broken := func(format string, args ...any) (Position, error) {
 		return p, fmt.Errorf("block at sequence %d: %s: %w", seq, fmt.Sprintf(format, args...), ErrBroken)
 	}
@@ -36,5 +37,5 @@ func (p Position) Next(seq uint64, b *Block, payload []byte) (Position, error) {
 	case b.Time.Before(p.Time):
 		return broken("time %s after %s", b.Time.Format(time.RFC3339Nano), p.Time.Format(time.RFC3339Nano))
 	}
-	return Position{seq, b.Last(), b.Term, Digest(payload), b.Time}, nil
+	return Position{seq, b.Last(), b.Term, digest, b.Time}, nil
 }

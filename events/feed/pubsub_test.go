@@ -2,6 +2,7 @@ package feed
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -14,102 +15,65 @@ import (
 	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/ThreeDotsLabs/watermill/pubsub/tests"
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-const restartWord = "restart-broker"
+const breakWord = "break-connection"
 
-// TestMain is also the program that watermill's suite runs to restart the broker: it asks the test process to do it.
+// TestMain is also the program that watermill's suite runs to disturb the connection: it asks the test process to do it.
 func TestMain(m *testing.M) {
-	if len(os.Args) == 3 && os.Args[1] == restartWord {
-		c, err := net.Dial("tcp", os.Args[2])
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		_, err = io.Copy(io.Discard, c) // ends when it has been done
-		if err != nil {
-			os.Exit(1)
-		}
-		os.Exit(0)
+	if len(os.Args) == 3 && os.Args[1] == breakWord {
+		os.Exit(askForBreak(os.Args[2]))
 	}
 	os.Exit(m.Run())
 }
 
-// restartable is a broker with a stream that captures all topics of the suite.
-type restartable struct {
-	t    *testing.T
-	mu   sync.Mutex
-	srv  *server.Server
-	dir  string
-	port int
-	ask  net.Listener
+func askForBreak(address string) int {
+	c, err := net.Dial("tcp", address)
+	if err == nil {
+		_, err = io.Copy(io.Discard, c) // ends when it has been done
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
 }
 
-func mustRestartable(t *testing.T) *restartable {
+// mustBreaker listens for processes that ask for a break of the connection, and gives its address.
+func mustBreaker(t *testing.T, nc *nats.Conn) string {
 	t.Helper()
-	b := &restartable{t: t, dir: t.TempDir(), port: -1}
-	b.start()
-	js := b.connect()
-	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "SUITE", Subjects: []string{"topic.>"}}); err != nil {
-		t.Fatal(err)
-	}
-	var err error
-	if b.ask, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
 		t.Fatal(err)
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for {
-			c, err := b.ask.Accept()
+			c, err := l.Accept()
 			if err != nil {
 				return
 			}
-			b.stop()
-			b.start()
+			if err := nc.ForceReconnect(); err != nil {
+				t.Errorf("break the connection: %v", err)
+			}
 			c.Close()
 		}
 	})
-	t.Cleanup(func() { b.ask.Close(); wg.Wait(); b.stop() })
-	return b
+	t.Cleanup(func() { l.Close(); wg.Wait() })
+	return l.Addr().String()
 }
 
-func (b *restartable) start() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.srv = mustServer(b.t, b.dir, b.port)
-	b.port = b.srv.Addr().(*net.TCPAddr).Port
-}
-
-func (b *restartable) stop() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.srv.Shutdown()
-	b.srv.WaitForShutdown()
-}
-
-func (b *restartable) connect() jetstream.JetStream {
-	b.t.Helper()
-	nc, err := nats.Connect(fmt.Sprintf("nats://127.0.0.1:%d", b.port), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond))
-	if err != nil {
-		b.t.Fatal(err)
+func suite(t *testing.T, inFlight int, ordered bool) {
+	nc, js := mustBus(t)
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "SUITE", Subjects: []string{"topic.>"}}); err != nil {
+		t.Fatal(err)
 	}
-	b.t.Cleanup(nc.Close)
-	js, err := jetstream.New(nc)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	return js
-}
-
-func suite(t *testing.T, b *restartable, inFlight int, ordered bool) {
-	js := b.connect()
 	pubSub := func(t *testing.T, group string) (message.Publisher, message.Subscriber) {
 		return NewPublisher(js), NewSubscriber(js, SubscriberConfig{
 			Stream:    "SUITE",
-			Name:      func(topic string) string { return group + "_" + strings.NewReplacer(".", "_").Replace(topic) },
+			Name:      func(topic string) string { return group + "_" + strings.ReplaceAll(topic, ".", "_") },
 			InFlight:  inFlight,
 			AckWait:   3 * time.Second,
 			NackDelay: func(uint64) time.Duration { return time.Millisecond },
@@ -120,11 +84,13 @@ func suite(t *testing.T, b *restartable, inFlight int, ordered bool) {
 		GuaranteedOrder:                     ordered,
 		GuaranteedOrderWithSingleSubscriber: ordered,
 		Persistent:                          true,
-		RestartServiceCommand:               []string{os.Args[0], restartWord, b.ask.Addr().String()},
+		RestartServiceCommand:               []string{os.Args[0], breakWord, mustBreaker(t, nc)},
 		GenerateTopicFunc:                   func(c tests.TestContext) string { return "topic." + c.TestID.String() },
 	}
-	tests.TestPubSub(t, features,
-		func(t *testing.T) (message.Publisher, message.Subscriber) { return pubSub(t, "suite") }, pubSub)
+	t.Run("suite", func(t *testing.T) {
+		tests.TestPubSub(t, features,
+			func(t *testing.T) (message.Publisher, message.Subscriber) { return pubSub(t, "suite") }, pubSub)
+	})
 	// Who comes with a name of its own reads from the start.
 	features.NewSubscriberReceivesOldMessages = true
 	t.Run("own_names", func(t *testing.T) {
@@ -134,14 +100,14 @@ func suite(t *testing.T, b *restartable, inFlight int, ordered bool) {
 }
 
 // Watermill's own suite, order kept.
-func TestSuiteOrdered(t *testing.T) { suite(t, mustRestartable(t), 1, true) }
+func TestSuiteOrdered(t *testing.T) { suite(t, 1, true) }
 
 // Watermill's own suite, many messages at once.
-func TestSuiteParallel(t *testing.T) { suite(t, mustRestartable(t), 16, false) }
+func TestSuiteParallel(t *testing.T) { suite(t, 16, false) }
 
 // What a subscription leaves unsettled goes to the next one at once, and the delivery is counted.
 func TestUnsettledIsGivenBack(t *testing.T) {
-	js := mustJetStream(t)
+	_, js := mustBus(t)
 	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"s.>"}}); err != nil {
 		t.Fatal(err)
 	}
@@ -171,5 +137,45 @@ func TestUnsettledIsGivenBack(t *testing.T) {
 			t.Fatal(err)
 		}
 		cancel()
+	}
+	if err := pub.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := pub.Publish("s.a", in); !errors.Is(err, ErrClosed) {
+		t.Fatalf("publish after close: %v", err)
+	}
+}
+
+// A consumer that is removed under a subscription is made again: the stream may have been made anew.
+func TestRemovedConsumerIsMadeAgain(t *testing.T) {
+	_, js := mustBus(t)
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"s.>"}}); err != nil {
+		t.Fatal(err)
+	}
+	sub := NewSubscriber(js, SubscriberConfig{Stream: "S", Name: func(string) string { return "one" }})
+	defer sub.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	ch, err := sub.Subscribe(ctx, "s.>")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 3 {
+		if err := NewPublisher(js).Publish("s.a", message.NewMessage(fmt.Sprint(i), nil)); err != nil {
+			t.Fatal(err)
+		}
+		for { // after the removal, what was read comes again
+			m, ok := <-ch
+			if !ok {
+				t.Fatalf("message %d did not come", i)
+			}
+			m.Ack()
+			if m.UUID == fmt.Sprint(i) {
+				break
+			}
+		}
+		if err := js.DeleteConsumer(ctx, "S", "one"); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -2,38 +2,34 @@ package feed
 
 import (
 	"testing"
-	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"cloudengine/events/broker"
 )
 
-// mustServer starts a server of its own on a loopback port.
-func mustServer(t *testing.T, dir string, port int) *server.Server {
+// mustBus starts the bus with its streams and connects to it as the control plane does.
+func mustBus(t *testing.T) (*nats.Conn, jetstream.JetStream) {
 	t.Helper()
-	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: port, JetStream: true, StoreDir: dir, NoSigs: true, NoLog: true})
+	s, err := broker.Start(t.Context(), broker.Options{Dir: t.TempDir(), UnsafeNoFsync: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Start()
-	if !s.ReadyForConnections(10 * time.Second) {
-		t.Fatal("the server does not take connections within 10 s")
-	}
-	return s
+	t.Cleanup(s.Shutdown)
+	return mustConnect(t, s)
 }
 
-func mustJetStream(t *testing.T) jetstream.JetStream {
+func mustConnect(t *testing.T, s *broker.Server) (*nats.Conn, jetstream.JetStream) {
 	t.Helper()
-	s := mustServer(t, t.TempDir(), -1)
-	nc, err := nats.Connect(s.ClientURL())
+	nc, err := s.Connect("test")
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { nc.Close(); s.Shutdown(); s.WaitForShutdown() })
+	t.Cleanup(nc.Close)
 	js, err := jetstream.New(nc)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return js
+	return nc, js
 }
