@@ -17,10 +17,7 @@ type enrolled struct {
 	key     string
 }
 
-const (
-	consumerKey  = "ce-key"  // metadata of a machine's consumer: the key that it was made for
-	consumerIdle = time.Hour // a consumer that nobody reads for so long is dropped; the next connect makes it again
-)
+const consumerIdle = time.Hour // a consumer that nobody reads for so long is dropped; the next connect makes it again
 
 // machineConnected is called while the machine is being let in, so it only takes a note. A full queue drops it: the machine
 // finds no consumer, and connects again.
@@ -39,36 +36,28 @@ func (s *Server) makeConsumers(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case e := <-s.machines:
-			if err := s.EnsureConsumer(ctx, e.machine, e.key); err != nil && ctx.Err() == nil {
+			if err := s.RemakeConsumer(ctx, e.machine); err != nil && ctx.Err() == nil {
 				s.opts.Logger.Error("consumer of machine not made", "machine", e.machine.ID, "err", err)
 			}
 		}
 	}
 }
 
-// EnsureConsumer makes the consumer on DESIRED of one boot of a machine: it gives the last document of each object first. A
-// consumer that was made for another key (an agent that started again within the same boot remembers nothing) is made anew;
-// one that was made for this key goes on where it was. The server calls it at each connect of a machine.
-func (s *Server) EnsureConsumer(ctx context.Context, m Machine, key string) error {
+// RemakeConsumer makes the consumer on DESIRED of one boot of a machine anew: it gives the last document of each object first. The
+// server calls it at each connect of a machine: an agent that started again within its boot remembers nothing, and one that was only
+// cut off knows documents that it has seen by their generation. A pull from the consumer before fails, and is to be tried again.
+func (s *Server) RemakeConsumer(ctx context.Context, m Machine) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	name := events.DesiredConsumer(m.ID, m.Boot)
-	have, err := s.js.Consumer(ctx, events.StreamDesired, name)
-	switch {
-	case err == nil && have.CachedInfo().Config.Metadata[consumerKey] == key:
-		return nil
-	case err == nil:
-		if err := s.js.DeleteConsumer(ctx, events.StreamDesired, name); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
-			return fmt.Errorf("delete consumer %s of an earlier agent: %w", name, err)
-		}
-	case !errors.Is(err, jetstream.ErrConsumerNotFound):
-		return fmt.Errorf("look up consumer %s: %w", name, err)
+	if err := s.js.DeleteConsumer(ctx, events.StreamDesired, name); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
+		return fmt.Errorf("delete consumer %s of an earlier connection: %w", name, err)
 	}
-	_, err = s.js.CreateConsumer(ctx, events.StreamDesired, jetstream.ConsumerConfig{
+	_, err := s.js.CreateConsumer(ctx, events.StreamDesired, jetstream.ConsumerConfig{
 		Name: name, Durable: name,
 		FilterSubject: "desired." + string(m.ID) + ".>", DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy,
 		AckPolicy: jetstream.AckExplicitPolicy, AckWait: 30 * time.Second, MaxAckPending: 1024,
-		InactiveThreshold: consumerIdle, MemoryStorage: true, Metadata: map[string]string{consumerKey: key},
+		InactiveThreshold: consumerIdle, MemoryStorage: true,
 	})
 	if err != nil {
 		return fmt.Errorf("make consumer %s: %w", name, err)
