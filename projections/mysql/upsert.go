@@ -1,0 +1,141 @@
+package mysql
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"sort"
+	"strings"
+
+	"cloudengine/projections"
+)
+
+// Bounds of one statement. The server takes 16 MiB.
+const (
+	maxStatementRows  = 1000
+	maxStatementBytes = 4 << 20
+)
+
+// writer holds the text of the statements for one table.
+type writer struct {
+	table  *projections.Table
+	prefix string // INSERT INTO …
+	tuple  string // (?,?,…)
+	suffix string // ON DUPLICATE KEY UPDATE …
+	sel    string // SELECT all columns FROM …
+}
+
+func newWriter(t *projections.Table) *writer {
+	columns := "`" + strings.Join(t.Columns, "`,`") + "`"
+	updates := make([]string, 0, len(t.Columns)-1)
+	for _, c := range t.Columns[1:] {
+		updates = append(updates, assign(c))
+	}
+	return &writer{
+		table:  t,
+		prefix: "INSERT INTO `" + t.Name + "` (" + columns + ") VALUES ",
+		tuple:  "(?" + strings.Repeat(",?", len(t.Columns)-1) + ")",
+		suffix: " ON DUPLICATE KEY UPDATE " + strings.Join(updates, ","),
+		sel:    "SELECT " + columns + " FROM `" + t.Name + "`",
+	}
+}
+
+// assign takes a column from the row that was to be inserted. MariaDB and MySQL share only this form.
+func assign(column string) string { return "`" + column + "`=VALUES(`" + column + "`)" }
+
+// execer is what a transaction and a database have in common.
+type execer interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+}
+
+// write brings rows (nil: deleted) into the table, in the order of their ids.
+func (w *writer) write(ctx context.Context, tx execer, rows map[string]any) error {
+	ids := make([]string, 0, len(rows))
+	for id := range rows {
+		ids = append(ids, id)
+	}
+	sort.Strings(ids)
+	var gone []any
+	args := make([]any, 0, min(len(ids), maxStatementRows)*len(w.table.Columns))
+	n, size := 0, 0
+	flush := func() error {
+		if n == 0 {
+			return nil
+		}
+		q := w.prefix + strings.Repeat(w.tuple+",", n-1) + w.tuple + w.suffix
+		if _, err := tx.ExecContext(ctx, q, args...); err != nil {
+			return fmt.Errorf("write %d rows of %s: %w", n, w.table.Name, err)
+		}
+		args, n, size = args[:0], 0, 0
+		return nil
+	}
+	for _, id := range ids {
+		if rows[id] == nil {
+			gone = append(gone, id)
+			continue
+		}
+		before := len(args)
+		args = w.table.Values(args, rows[id])
+		for _, a := range args[before:] {
+			if s, ok := a.(string); ok {
+				size += len(s)
+			}
+		}
+		if n++; n == maxStatementRows || size >= maxStatementBytes {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+	}
+	if err := flush(); err != nil {
+		return err
+	}
+	return w.remove(ctx, tx, gone)
+}
+
+func (w *writer) remove(ctx context.Context, tx execer, ids []any) error {
+	for len(ids) > 0 {
+		n := min(len(ids), maxStatementRows)
+		if _, err := tx.ExecContext(ctx, "DELETE FROM `"+w.table.Name+"` WHERE id IN "+list(n), ids[:n]...); err != nil {
+			return fmt.Errorf("delete %d rows of %s: %w", n, w.table.Name, err)
+		}
+		ids = ids[n:]
+	}
+	return nil
+}
+
+func list(n int) string { return "(?" + strings.Repeat(",?", n-1) + ")" }
+
+// read gives the rows with these ids to each; without ids, all rows.
+func (w *writer) read(ctx context.Context, db *sql.DB, ids []any, each func(id string, row any)) error {
+	if ids == nil {
+		return w.query(ctx, db, w.sel, nil, each)
+	}
+	for len(ids) > 0 {
+		n := min(len(ids), maxStatementRows)
+		if err := w.query(ctx, db, w.sel+" WHERE id IN "+list(n), ids[:n], each); err != nil {
+			return err
+		}
+		ids = ids[n:]
+	}
+	return nil
+}
+
+func (w *writer) query(ctx context.Context, db *sql.DB, q string, args []any, each func(id string, row any)) (err error) {
+	rows, err := db.QueryContext(ctx, q, args...)
+	if err != nil {
+		return fmt.Errorf("read rows of %s: %w", w.table.Name, err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		row := w.table.New()
+		if err := rows.Scan(w.table.Pointers(row)...); err != nil {
+			return fmt.Errorf("read rows of %s: %w", w.table.Name, err)
+		}
+		each(w.table.ID(row), row)
+	}
+	if err := rows.Err(); err != nil {
+		return fmt.Errorf("read rows of %s: %w", w.table.Name, err)
+	}
+	return nil
+}

@@ -1,0 +1,21 @@
+CREATE TABLE hosts (
+  `id` CHAR(36) CHARACTER SET ascii COLLATE ascii_bin NOT NULL COMMENT 'id of the machine',
+  `name` VARCHAR(255) NOT NULL COMMENT 'name of the machine',
+  `boot` VARCHAR(36) CHARACTER SET ascii COLLATE ascii_bin NOT NULL COMMENT 'boot id; empty: its power is proven off',
+  `ready` BOOLEAN NOT NULL COMMENT 'this boot has reported completely: grants may be given',
+  `silent` BOOLEAN NOT NULL COMMENT 'nothing is heard of it; proves nothing',
+  `cordoned` BOOLEAN NOT NULL COMMENT 'out of placement',
+  `allocatable_mib` BIGINT NOT NULL COMMENT 'what it can give to domains, MiB',
+  `used_mib` BIGINT NOT NULL COMMENT 'taken by grants with overhead, and by domains that may still be there, MiB',
+  `free_mib` BIGINT NOT NULL COMMENT 'allocatable less used and orphans, MiB',
+  `vms` INT NOT NULL COMMENT 'live grants',
+  `orphans` INT NOT NULL COMMENT 'domains that no grant explains',
+  `orphan_mib` BIGINT NOT NULL COMMENT 'their RAM without overhead, MiB',
+  `pcpus` INT NOT NULL COMMENT 'physical CPUs',
+  `xen_version` VARCHAR(255) NULL COMMENT 'of its hypervisor',
+  `types` JSON NULL COMMENT 'list of domain types that it can run',
+  `changed_by` BIGINT UNSIGNED NOT NULL COMMENT 'number of the decision that last changed the row',
+  `changed_at` DATETIME(6) NOT NULL COMMENT 'time of that decision, UTC',
+  PRIMARY KEY (id),
+  KEY by_name (name)
+) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin COMMENT='machines that run domains'

@@ -1,0 +1,21 @@
+CREATE TABLE orphans (
+  `id` VARCHAR(80) CHARACTER SET ascii COLLATE ascii_bin NOT NULL COMMENT 'host.uuid',
+  `uuid` CHAR(36) CHARACTER SET ascii COLLATE ascii_bin NOT NULL COMMENT 'of the domain',
+  `host` CHAR(36) CHARACTER SET ascii COLLATE ascii_bin NOT NULL COMMENT 'id of the host',
+  `host_name` VARCHAR(255) NULL COMMENT 'name of the host',
+  `boot` CHAR(36) CHARACTER SET ascii COLLATE ascii_bin NOT NULL COMMENT 'boot id of the host',
+  `domid` INT NOT NULL COMMENT 'number of the domain on this boot',
+  `name` VARCHAR(255) NOT NULL COMMENT 'what the hypervisor calls it',
+  `state` VARCHAR(32) CHARACTER SET ascii COLLATE ascii_bin NOT NULL COMMENT 'running, paused, shutdown, crashed or dying',
+  `memory_mib` INT NOT NULL COMMENT 'MiB',
+  `vcpus` INT NOT NULL COMMENT 'virtual CPUs',
+  `stamp_vm` CHAR(36) CHARACTER SET ascii COLLATE ascii_bin NULL COMMENT 'VM of its stamp; NULL: it has none',
+  `stamp_epoch` VARCHAR(48) CHARACTER SET ascii COLLATE ascii_bin NULL COMMENT 'epoch of its stamp',
+  `stop_wanted` BOOLEAN NOT NULL COMMENT 'someone asked for its end',
+  `found_at` DATETIME(6) NOT NULL COMMENT 'UTC',
+  `changed_by` BIGINT UNSIGNED NOT NULL COMMENT 'number of the decision that last changed the row',
+  `changed_at` DATETIME(6) NOT NULL COMMENT 'time of that decision, UTC',
+  PRIMARY KEY (id),
+  KEY by_host (host),
+  KEY by_uuid (uuid)
+) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin COMMENT='domains that no grant explains; they are left alone until someone decides'
