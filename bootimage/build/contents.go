@@ -48,7 +48,6 @@ var userland = []string{
 	"github.com/u-root/u-root/cmds/core/cat",
 	"github.com/u-root/u-root/cmds/core/cp",
 	"github.com/u-root/u-root/cmds/core/date",
-	"github.com/u-root/u-root/cmds/core/df",
 	"github.com/u-root/u-root/cmds/core/dmesg",
 	"github.com/u-root/u-root/cmds/core/echo",
 	"github.com/u-root/u-root/cmds/core/find",
