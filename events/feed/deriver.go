@@ -28,10 +28,10 @@ type Log interface {
 }
 
 const (
-	batchSize = 512                    // decisions read at once
-	window    = 256                    // publishes under way
-	maxQueue  = 4096                   // decisions that Apply may be ahead; beyond it they are read from the log
-	pollEvery = 500 * time.Millisecond // how often the log is asked when Apply is silent
+	batchSize = 512             // decisions read at once
+	window    = 256             // publishes under way
+	maxQueue  = 4096            // decisions that Apply may be ahead; beyond it they are read from the log
+	pollEvery = 2 * time.Second // how often the log is asked when Apply is silent
 )
 
 // Deriver publishes every event of the log on FEED, in order. It runs on the active server. Two that run by mistake do no harm: each
@@ -42,6 +42,8 @@ type Deriver struct {
 	slog      *slog.Logger
 	wake      chan struct{}
 	published atomic.Uint64 // number of the last decision that is completely on FEED
+
+	level bool // nothing is known to be in the log beyond what was published; only Run's goroutine uses it
 
 	mu    sync.Mutex
 	queue []events.Recorded // contiguous
@@ -106,6 +108,7 @@ type end struct {
 }
 
 func (d *Deriver) follow(ctx context.Context) error {
+	d.level = false
 	at, err := d.locate(ctx)
 	if err != nil {
 		return err
@@ -129,8 +132,17 @@ func (d *Deriver) next(ctx context.Context, at end) ([]events.Recorded, error) {
 		from++
 	}
 	for {
-		if rs := d.take(from); len(rs) > 0 {
+		rs, gap := d.take(from)
+		if len(rs) > 0 {
+			d.level = true
 			return rs, nil
+		}
+		if d.level && !gap {
+			d.level = false
+			if err := d.wait(ctx); err != nil {
+				return nil, err
+			}
+			continue
 		}
 		rs, err := d.log.Read(ctx, from, batchSize)
 		if err != nil {
@@ -139,9 +151,7 @@ func (d *Deriver) next(ctx context.Context, at end) ([]events.Recorded, error) {
 		if len(rs) > 0 {
 			return rs, nil
 		}
-		if err := d.wait(ctx); err != nil {
-			return nil, err
-		}
+		d.level = true
 	}
 }
 
@@ -157,23 +167,25 @@ func (d *Deriver) wait(ctx context.Context) error {
 	return nil
 }
 
-// take gives what was applied, if it goes on at from.
-func (d *Deriver) take(from uint64) []events.Recorded {
+// take gives what was applied, if it goes on at from. A gap says that what is between has to be read.
+func (d *Deriver) take(from uint64) (rs []events.Recorded, gap bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	n := len(d.queue)
-	if n == 0 || d.queue[0].Number > from {
-		return nil
-	}
-	if d.queue[n-1].Number < from {
+	switch {
+	case n == 0:
+		return nil, false
+	case d.queue[0].Number > from:
+		return nil, true
+	case d.queue[n-1].Number < from:
 		d.queue = nil
-		return nil
+		return nil, false
 	}
 	skip := int(from - d.queue[0].Number)
 	stop := min(n, skip+batchSize)
 	out := slices.Clone(d.queue[skip:stop])
 	d.queue = d.queue[stop:]
-	return out
+	return out, false
 }
 
 // whole stands for the index after a decision's last event.
