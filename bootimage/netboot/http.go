@@ -66,7 +66,7 @@ chain --replace %[1]s/ipxe/%[2]s || goto retry
 	scriptBoot = `echo CloudEngine: %[3]s boots image %[4]s
 imgfree
 kernel %[1]s/image/%[4]s/xen %[5]s || goto retry
-module %[1]s/image/%[4]s/vmlinuz %[6]s || goto retry
+module %[1]s/image/%[4]s/vmlinuz %[6]s ce.nic=%[2]s || goto retry
 module %[1]s/boot/%[2]s/initrd.img?image=%[4]s || goto retry
 boot || goto retry
 `
