@@ -25,6 +25,8 @@ type Log interface {
 	// Read gives decisions in order, beginning with number from: at least one if there is one, and about limit at most. None
 	// and no error: the log ends before from.
 	Read(ctx context.Context, from uint64, limit int) ([]events.Recorded, error)
+	// End gives the number and the term of the last decision; zeros if there is none.
+	End(ctx context.Context) (number, term uint64, err error)
 }
 
 const (
@@ -304,18 +306,12 @@ func (d *Deriver) verify(ctx context.Context, s jetstream.Stream, seq uint64) (e
 // beyond judges a FEED that goes on after the log's end. A log that was opened again (a later term) will never hold that event. In the
 // same term it may only be that what was read is not the newest: try again.
 func (d *Deriver) beyond(ctx context.Context, number, term uint64) error {
-	for from := uint64(1); ; {
-		rs, err := d.log.Read(ctx, from, batchSize)
-		if err != nil {
-			return fmt.Errorf("read the log from decision %d: %w", from, err)
-		}
-		if len(rs) == 0 {
-			return fmt.Errorf("FEED holds decision %d of term %d, the log ends with %d", number, term, from-1)
-		}
-		last := rs[len(rs)-1]
-		if last.Term > term {
-			return fmt.Errorf("decision %d of term %d, where the log has term %d: %w", number, term, last.Term, errForeign)
-		}
-		from = last.Number + 1
+	last, now, err := d.log.End(ctx)
+	if err != nil {
+		return fmt.Errorf("ask for the end of the log: %w", err)
 	}
+	if now > term {
+		return fmt.Errorf("decision %d of term %d, where the log has term %d: %w", number, term, now, errForeign)
+	}
+	return fmt.Errorf("FEED holds decision %d of term %d, the log ends with %d", number, term, last)
 }

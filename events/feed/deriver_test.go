@@ -33,6 +33,16 @@ func (l *fakeLog) Read(_ context.Context, from uint64, limit int) ([]events.Reco
 	return l.rs[from-1 : min(len(l.rs), int(from)-1+limit)], nil
 }
 
+func (l *fakeLog) End(context.Context) (uint64, uint64, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.rs) == 0 {
+		return 0, 0, nil
+	}
+	r := l.rs[len(l.rs)-1]
+	return r.Number, r.Term, nil
+}
+
 // decided appends n decisions with 0 to 3 events each.
 func (l *fakeLog) decided(n int, term uint64, at time.Time) []events.Recorded {
 	l.mu.Lock()
