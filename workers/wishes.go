@@ -102,3 +102,11 @@ func (w *Wishes) All() []desired.Document {
 }
 
 func ref(d desired.Document) events.Ref { return events.Ref{Kind: d.Kind, ID: d.ID} }
+
+// Restore takes documents that were kept, in whatever order.
+func (w *Wishes) Restore(docs []desired.Document) {
+	sort.SliceStable(docs, func(i, j int) bool { return docs[i].Generation.Compare(docs[j].Generation) < 0 })
+	for _, d := range docs {
+		w.Take(d)
+	}
+}

@@ -1,0 +1,166 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"cloudengine/events"
+	"cloudengine/events/desired"
+	"cloudengine/workers"
+	"cloudengine/workers/boot"
+	"cloudengine/workers/host"
+	"cloudengine/workers/nic"
+)
+
+// agent is one machine's agent.
+type agent struct {
+	opt      options
+	conf     boot.Config
+	machine  events.MachineID
+	log      *slog.Logger
+	keep     *keeper
+	edges    edges
+	capacity *events.Capacity
+
+	wishes   *workers.Wishes
+	loop     *workers.Loop[host.Observed]
+	reporter *workers.Reporter
+	bus      *bus
+}
+
+func newAgent(ctx context.Context, o options, c boot.Config, log *slog.Logger) (*agent, error) {
+	if err := os.MkdirAll(o.run, 0o755); err != nil {
+		return nil, fmt.Errorf("make run directory: %w", err)
+	}
+	lock, err := lockRun(ctx, o.run, log)
+	if err != nil {
+		return nil, err
+	}
+	k, err := newKeeper(o.run)
+	if err != nil {
+		return nil, err
+	}
+	if err := k.sameBoot(c.BootID); err != nil {
+		return nil, err
+	}
+	a := &agent{opt: o, conf: c, machine: events.MachineID(c.Machine), log: log, keep: k}
+	a.wishes = workers.NewWishes(a.machine, c.BootID)
+	if err := k.load(a.wishes); err != nil {
+		return nil, err
+	}
+	if a.edges, err = openEdges(o, c, lock, a.neededBlobs); err != nil {
+		return nil, err
+	}
+	a.bus = newBus(a)
+	a.wire()
+	return a, nil
+}
+
+// wire joins worker, loop and reporter.
+func (a *agent) wire() {
+	w := &host.Worker{Boot: a.conf.BootID, Tools: a.edges.tools, Store: a.edges.store, Blobs: a.edges.blobs, TSCMode: a.opt.tsc}
+	a.reporter = &workers.Reporter{
+		Machine: a.machine, Boot: a.conf.BootID, Capacity: func() *events.Capacity { return a.capacity },
+		Next: a.keep.next, Send: a.bus.report, Log: a.log,
+		Drain:    func() { a.loop.Drain() },
+		Answered: func(e []events.DomainEnded) { w.Answered(e); a.loop.Wake() },
+	}
+	a.loop = workers.NewLoop(w, a.wishes, workers.Options{
+		Log: a.log, Publish: a.reporter.Offer, Keep: a.keep.keep, Interval: a.opt.tick,
+		Report: func(r events.Ref) events.Ref {
+			if r.Kind == desired.KindDomain {
+				r.Kind = events.KindVM
+			}
+			return r
+		},
+	})
+}
+
+// neededBlobs names the files that documents name.
+func (a *agent) neededBlobs() map[string]bool {
+	needed := map[string]bool{}
+	wishes, _, _ := host.Decode(a.wishes.All())
+	for _, w := range wishes {
+		if w.Want == desired.Running || w.Want == desired.Paused {
+			needed[w.Kernel.SHA256], needed[w.Ramdisk.SHA256] = true, true
+		}
+	}
+	return needed
+}
+
+// run works until ctx ends, or something without which it cannot work is gone.
+func (a *agent) run(ctx context.Context) error {
+	if a.conf.IsXen {
+		if err := a.measure(ctx); err != nil {
+			return err
+		}
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	if a.opt.config == "" {
+		group.Go(func() error { return boot.Watch(ctx, a.log, a.conf) })
+	}
+	if a.conf.IsXen {
+		group.Go(func() error { return a.loop.Run(ctx) })
+		group.Go(func() error { return a.reporter.Run(ctx) })
+		group.Go(func() error { return a.watchDomains(ctx) })
+	}
+	group.Go(func() error { return a.bus.run(ctx) })
+	return group.Wait()
+}
+
+// measure reads the host's capacity. Xen's daemons may still be starting.
+func (a *agent) measure(ctx context.Context) error {
+	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 10*time.Second) {
+		c, err := host.MeasureCapacity(ctx, a.edges.tools, filepath.Join(a.opt.run, "capacity.json"))
+		if err == nil {
+			a.capacity = &c
+			a.log.Info("capacity", "allocatable_mib", c.AllocatableMiB, "pcpus", c.PCPUs, "xen", c.XenVersion, "types", c.Types)
+			return nil
+		}
+		a.log.Error("capacity is not known yet", "err", err)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(wait):
+		}
+	}
+}
+
+// watchDomains wakes the loop whenever a domain appears, shuts down or goes. Without it the loop looks at its interval.
+func (a *agent) watchDomains(ctx context.Context) error {
+	if a.edges.watch == nil {
+		return nil
+	}
+	for ctx.Err() == nil {
+		if err := a.edges.watch(ctx, a.loop.Wake); err != nil && !errors.Is(err, ctx.Err()) {
+			a.log.Warn("watch on domains was lost", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+		}
+	}
+	return ctx.Err()
+}
+
+// inventory says what the machine is made of. Below Xen, CPUs are the hypervisor's.
+func (a *agent) inventory() events.Inventory {
+	inv, err := nic.Inventory()
+	if err != nil {
+		a.log.Warn("inventory is not complete", "err", err)
+	}
+	if a.capacity != nil {
+		inv.Capacity, inv.CPUs = a.capacity, a.capacity.PCPUs
+		if info, err := a.edges.tools.Info(context.Background()); err == nil {
+			inv.MemoryMiB = info.TotalMiB
+		}
+	}
+	return inv
+}

@@ -1,0 +1,293 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nkeys"
+
+	"cloudengine/events"
+	"cloudengine/events/desired"
+)
+
+// Times of the bus.
+const (
+	connectTimeout = 5 * time.Second
+	answerTimeout  = 5 * time.Second
+	firstRetry     = 100 * time.Millisecond
+	lastRetry      = 5 * time.Second
+	completeEvery  = 60 * time.Second
+	aliveEvery     = 5 * time.Second
+)
+
+// bus is the machine's connection to the control plane. It is made again for as long as the agent lives.
+type bus struct {
+	a   *agent
+	log *slog.Logger
+
+	mu sync.Mutex
+	nc *nats.Conn // nil while there is none
+	up chan struct{}
+}
+
+func newBus(a *agent) *bus { return &bus{a: a, log: a.log, up: make(chan struct{})} }
+
+func (b *bus) run(ctx context.Context) error {
+	wait := firstRetry
+	for ctx.Err() == nil {
+		began := time.Now()
+		err := b.session(ctx)
+		if ctx.Err() != nil {
+			break
+		}
+		b.log.Warn("no connection to the control plane", "err", err, "again_in", wait)
+		if time.Since(began) > 10*time.Second {
+			wait = firstRetry
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(wait):
+		}
+		wait = min(2*wait, lastRetry)
+	}
+	return ctx.Err()
+}
+
+// session enrols if need be, connects with the key of this boot, and works until the connection is closed for good.
+func (b *bus) session(ctx context.Context) error {
+	pair, err := b.a.keep.key()
+	if err != nil {
+		return err
+	}
+	if !b.a.keep.enrolled() {
+		if err := b.enrol(ctx, pair); err != nil {
+			return err
+		}
+	}
+	closed, reconnected := make(chan struct{}), make(chan struct{}, 1)
+	nc, err := b.connect(pair, closed, reconnected)
+	if errors.Is(err, nats.ErrAuthorization) {
+		return errors.Join(fmt.Errorf("connect as machine: %w", err), b.a.keep.setEnrolled(false))
+	}
+	if err != nil {
+		return fmt.Errorf("connect as machine: %w", err)
+	}
+	defer nc.Close()
+	b.set(nc)
+	defer b.set(nil)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var work sync.WaitGroup
+	defer work.Wait()
+	defer cancel()
+	if err := b.answerQuestions(nc); err != nil {
+		return err
+	}
+	for _, f := range []func(context.Context, *nats.Conn){b.follow, b.beat} {
+		work.Add(1)
+		go func() { defer work.Done(); f(ctx, nc) }()
+	}
+	return b.attend(ctx, nc, closed, reconnected)
+}
+
+// attend asks for complete reports, at each connect and every minute, until the connection is closed.
+func (b *bus) attend(ctx context.Context, nc *nats.Conn, closed, reconnected chan struct{}) error {
+	ticker := time.NewTicker(completeEvery)
+	defer ticker.Stop()
+	for {
+		b.a.reporter.Complete()
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-closed:
+			return fmt.Errorf("connection closed: %w", nc.LastError())
+		case <-reconnected:
+		case <-ticker.C:
+		}
+	}
+}
+
+func (b *bus) connect(pair nkeys.KeyPair, closed, reconnected chan struct{}) (*nats.Conn, error) {
+	public, err := pair.PublicKey()
+	if err != nil {
+		return nil, fmt.Errorf("read key: %w", err)
+	}
+	return nats.Connect(strings.Join(b.a.conf.Bus, ","),
+		nats.Name("noded "+b.a.conf.Name), nats.Nkey(public, pair.Sign), nats.CustomInboxPrefix(events.InboxPrefix(string(b.a.machine))),
+		nats.Timeout(connectTimeout), nats.MaxReconnects(-1), nats.ReconnectWait(250*time.Millisecond), nats.ReconnectJitter(250*time.Millisecond, 250*time.Millisecond),
+		nats.PingInterval(5*time.Second), nats.MaxPingsOutstanding(2), nats.ReconnectBufSize(-1),
+		nats.ClosedHandler(func(*nats.Conn) { close(closed) }),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { b.log.Warn("disconnected from the control plane", "err", err) }),
+		nats.ReconnectHandler(func(nc *nats.Conn) {
+			b.log.Info("connected again", "server", nc.ConnectedUrlRedacted())
+			select {
+			case reconnected <- struct{}{}:
+			default:
+			}
+		}),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { b.log.Warn("bus", "err", err) }),
+	)
+}
+
+func (b *bus) set(nc *nats.Conn) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.nc = nc
+	if nc != nil {
+		close(b.up)
+	} else {
+		b.up = make(chan struct{})
+	}
+}
+
+// conn waits for a connection.
+func (b *bus) conn(ctx context.Context) (*nats.Conn, error) {
+	b.mu.Lock()
+	nc, up := b.nc, b.up
+	b.mu.Unlock()
+	if nc != nil {
+		return nc, nil
+	}
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-up:
+	}
+	return b.conn(ctx)
+}
+
+// enrol tells the control plane of this boot, with the token that came with the boot image. Repeated, it changes nothing.
+func (b *bus) enrol(ctx context.Context, pair nkeys.KeyPair) error {
+	public, err := pair.PublicKey()
+	if err != nil {
+		return fmt.Errorf("read key: %w", err)
+	}
+	m := b.a.machine
+	nc, err := nats.Connect(strings.Join(b.a.conf.Bus, ","), nats.Name("noded enrol "+b.a.conf.Name),
+		nats.UserInfo(events.EnrolUser, string(m)+"."+b.a.conf.Token), nats.CustomInboxPrefix(events.EnrolInboxPrefix(m)),
+		nats.Timeout(connectTimeout), nats.NoReconnect())
+	if err != nil {
+		return fmt.Errorf("connect to enrol: %w", err)
+	}
+	defer nc.Close()
+	body, err := json.Marshal(events.Enrol{
+		Machine: m, Token: b.a.conf.Token, Boot: b.a.conf.BootID, Key: public, Image: b.a.conf.Image, Inventory: b.a.inventory(),
+	})
+	if err != nil {
+		return fmt.Errorf("encode enrolment: %w", err)
+	}
+	answer, err := ask(ctx, nc, events.ReportSubject(m, events.ReportEnrol), body)
+	if err != nil {
+		return fmt.Errorf("enrol: %w", err)
+	}
+	if answer.Outcome.Status == events.Refused || answer.Outcome.Status == "" {
+		return fmt.Errorf("enrol: %w: %s: %s", errRefused, answer.Outcome.Code, answer.Outcome.Message)
+	}
+	b.log.Info("enrolled", "machine", m, "boot", b.a.conf.BootID, "number", answer.Number)
+	return b.a.keep.setEnrolled(true)
+}
+
+var errRefused = errors.New("the control plane refused")
+
+func ask(ctx context.Context, nc *nats.Conn, subject string, body []byte) (events.Answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	msg, err := nc.RequestWithContext(ctx, subject, body)
+	if err != nil {
+		return events.Answer{}, fmt.Errorf("ask %s: %w", subject, err)
+	}
+	var a events.Answer
+	if err := json.Unmarshal(msg.Data, &a); err != nil {
+		return events.Answer{}, fmt.Errorf("read answer of %s: %w", subject, err)
+	}
+	return a, nil
+}
+
+// report sends one report and waits for the answer.
+func (b *bus) report(ctx context.Context, _ uint64, body []byte) (events.Answer, error) {
+	nc, err := b.conn(ctx)
+	if err != nil {
+		return events.Answer{}, err
+	}
+	return ask(ctx, nc, events.ReportSubject(b.a.machine, events.ReportState), body)
+}
+
+// beat says that the machine lives. It is never stored.
+func (b *bus) beat(ctx context.Context, nc *nats.Conn) {
+	ticker := time.NewTicker(aliveEvery)
+	defer ticker.Stop()
+	body, _ := json.Marshal(map[string]string{"boot": b.a.conf.BootID})
+	for {
+		_ = nc.Publish(events.TelemetrySubject(b.a.machine, "alive"), body) // lost is lost: the next follows
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// follow reads the machine's documents until ctx ends. Each is kept before it is acknowledged.
+func (b *bus) follow(ctx context.Context, nc *nats.Conn) {
+	for ctx.Err() == nil {
+		if err := b.consume(ctx, nc); err != nil && ctx.Err() == nil {
+			b.log.Warn("documents cannot be read", "err", err)
+			select {
+			case <-ctx.Done():
+			case <-time.After(200 * time.Millisecond):
+			}
+		}
+	}
+}
+
+func (b *bus) consume(ctx context.Context, nc *nats.Conn) error {
+	js, err := jetstream.NewWithAPIPrefix(nc, events.MachineAPIPrefix)
+	if err != nil {
+		return fmt.Errorf("open documents: %w", err)
+	}
+	lookUp, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	cons, err := js.Consumer(lookUp, events.StreamDesired, events.DesiredConsumer(b.a.machine, b.a.conf.BootID))
+	if err != nil {
+		return fmt.Errorf("find consumer of documents: %w", err)
+	}
+	msgs, err := cons.Messages(jetstream.PullMaxMessages(256), jetstream.PullExpiry(30*time.Second), jetstream.PullHeartbeat(5*time.Second))
+	if err != nil {
+		return fmt.Errorf("read documents: %w", err)
+	}
+	defer msgs.Stop()
+	defer context.AfterFunc(ctx, msgs.Stop)()
+	for {
+		msg, err := msgs.Next()
+		if err != nil {
+			return fmt.Errorf("read documents: %w", err)
+		}
+		b.take(msg)
+	}
+}
+
+// take hands one document to the loop. One that cannot be read is logged and acknowledged: it would only come again.
+func (b *bus) take(msg jetstream.Msg) {
+	d, err := desired.Decode(msg.Data())
+	if err != nil {
+		b.log.Error("document is not understood", "subject", msg.Subject(), "err", err)
+		_ = msg.Ack()
+		return
+	}
+	v, err := b.a.loop.Offer(d)
+	if err != nil {
+		b.log.Error("document is not kept", "subject", msg.Subject(), "err", err)
+		_ = msg.NakWithDelay(time.Second)
+		return
+	}
+	b.log.Info("document", "object", string(d.Kind)+"/"+d.ID, "term", d.Generation.Term, "number", d.Generation.Number, "verdict", v)
+	_ = msg.Ack() // an acknowledgement that is lost brings the document once more, and it is the same then
+}

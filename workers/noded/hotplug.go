@@ -1,0 +1,70 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+
+	"golang.org/x/sys/unix"
+
+	"cloudengine/workers/host"
+)
+
+var (
+	errNotBlock = errors.New("it is not a block device")
+	errHotplug  = errors.New("not a call that this program knows")
+)
+
+// hotplug is what libxl calls for each disk and NIC of a domain: argv[1] is the action, the environment says for what (facts of
+// Xen 4.17: XENBUS_TYPE, XENBUS_PATH relative to dom0's directory, vif). It reports by the nodes hotplug-status and hotplug-error.
+func hotplug(ctx context.Context, args []string) error {
+	store := &host.Xenstore{Socket: host.XenstoreSocket}
+	err := plug(ctx, store, args, os.Getenv)
+	if err == nil {
+		return nil
+	}
+	dir := backend(os.Getenv)
+	return errors.Join(err, store.Write(ctx, path.Join(dir, "hotplug-error"), err.Error()), store.Write(ctx, path.Join(dir, "hotplug-status"), "error"))
+}
+
+func backend(env func(string) string) string { return path.Join("/local/domain/0", env("XENBUS_PATH")) }
+
+func plug(ctx context.Context, store host.Store, args []string, env func(string) string) error {
+	if len(args) == 0 || env("XENBUS_PATH") == "" {
+		return fmt.Errorf("hotplug %v: %w", args, errHotplug)
+	}
+	switch kind := env("XENBUS_TYPE"); {
+	case args[0] == "remove" || args[0] == "offline":
+		return nil
+	case kind == "vbd" && args[0] == "add":
+		return plugDisk(ctx, store, backend(env))
+	case kind == "vif" && (args[0] == "online" || args[0] == "add"):
+		return errors.Join(fmt.Errorf("hotplug vif: no network is managed by this version: %w", errHotplug))
+	default:
+		return fmt.Errorf("hotplug %s %s: %w", kind, args[0], errHotplug)
+	}
+}
+
+// plugDisk insists on a block device: a path where a plain file lies would give the guest no disk, and no error.
+func plugDisk(ctx context.Context, store host.Store, dir string) error {
+	target, err := store.Read(ctx, dir+"/params")
+	if err != nil {
+		return fmt.Errorf("hotplug disk: %w", err)
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(target, &st); err != nil {
+		return fmt.Errorf("hotplug disk %s: %w", target, err)
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFBLK {
+		return fmt.Errorf("hotplug disk %s: %w", target, errNotBlock)
+	}
+	device := fmt.Sprintf("%x:%x", unix.Major(st.Rdev), unix.Minor(st.Rdev))
+	for _, n := range [][2]string{{"physical-device", device}, {"physical-device-path", target}, {"hotplug-status", "connected"}} {
+		if err := store.Write(ctx, dir+"/"+n[0], n[1]); err != nil {
+			return fmt.Errorf("hotplug disk %s: %w", target, err)
+		}
+	}
+	return nil
+}

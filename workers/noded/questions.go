@@ -1,0 +1,123 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"cloudengine/events"
+	"cloudengine/workers"
+	"cloudengine/workers/boot"
+	"cloudengine/workers/host"
+)
+
+// Bounds of a console answer, in bytes.
+const (
+	consoleDefault = 16 << 10
+	consoleMost    = 64 << 10
+)
+
+// consoleRequest is the body of ask.<machine>.console.
+type consoleRequest struct {
+	VM    events.VMID `json:"vm"`
+	Bytes int         `json:"bytes,omitempty"` // from the end; 0 = 16384
+}
+
+// consoleAnswer is the reply.
+type consoleAnswer struct {
+	VM    events.VMID      `json:"vm"`
+	Host  events.MachineID `json:"host"`
+	Data  []byte           `json:"data,omitempty"` // base64 in JSON
+	Error *events.Outcome  `json:"error,omitempty"`
+}
+
+// planAnswer is the reply to ask.<machine>.plan: what the agent would do now, and as people read it.
+type planAnswer struct {
+	Plans []workers.Plan  `json:"plans"`
+	Text  string          `json:"text"`
+	Error *events.Outcome `json:"error,omitempty"`
+}
+
+// answerQuestions answers what the control plane asks of a live machine.
+func (b *bus) answerQuestions(nc *nats.Conn) error {
+	for what, answer := range map[string]func([]byte) any{"console": b.a.console, "plan": b.a.plan} {
+		_, err := nc.Subscribe(events.MachineRequestSubject(b.a.machine, what), func(m *nats.Msg) {
+			body, err := json.Marshal(answer(m.Data))
+			if err == nil {
+				err = m.Respond(body)
+			}
+			if err != nil {
+				b.log.Warn("question is not answered", "subject", m.Subject, "err", err)
+			}
+		})
+		if err != nil {
+			return fmt.Errorf("listen for questions: %w", err)
+		}
+	}
+	return nil
+}
+
+func refused(code, format string, args ...any) *events.Outcome {
+	return &events.Outcome{Status: events.Refused, Code: code, Message: fmt.Sprintf(format, args...)}
+}
+
+// console gives the end of what a VM's domain printed, over its re-creations in this boot.
+func (a *agent) console(body []byte) any {
+	var q consoleRequest
+	if err := json.Unmarshal(body, &q); err != nil {
+		return consoleAnswer{Host: a.machine, Error: refused(events.CodeInvalid, "read request: %v", err)}
+	}
+	ans := consoleAnswer{VM: q.VM, Host: a.machine}
+	wishes, _, _ := host.Decode(a.wishes.All())
+	for _, w := range wishes {
+		if w.VM != q.VM {
+			continue
+		}
+		if q.Bytes <= 0 {
+			q.Bytes = consoleDefault
+		}
+		name := host.DomainName(w.VM, w.Name)
+		if w.Adopt != "" {
+			name = a.nameOf(w.Adopt, name)
+		}
+		text, err := boot.ReadConsole(name, int64(min(q.Bytes, consoleMost)))
+		if err != nil {
+			ans.Error = refused(events.CodeUnavailable, "%v", err)
+		}
+		ans.Data = text
+		return ans
+	}
+	ans.Error = refused(events.CodeNotFound, "no document in this boot names VM %.64s", q.VM)
+	return ans
+}
+
+// nameOf finds the name of an adopted domain, which was not named by us.
+func (a *agent) nameOf(uuid, otherwise string) string {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	all, err := a.edges.tools.List(ctx)
+	if err != nil {
+		return otherwise
+	}
+	for _, d := range all {
+		if d.UUID == uuid && filepath.Base(d.Name) == d.Name {
+			return d.Name
+		}
+	}
+	return otherwise
+}
+
+// plan is the dry run: the very plan that the loop would carry out.
+func (a *agent) plan([]byte) any {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	plans, err := a.loop.DryRun(ctx)
+	if err != nil {
+		return planAnswer{Error: refused(events.CodeUnavailable, "%v", err)}
+	}
+	return planAnswer{Plans: plans, Text: workers.Print(plans)}
+}

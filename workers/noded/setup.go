@@ -1,0 +1,155 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"cloudengine/workers/boot"
+	"cloudengine/workers/host"
+	"cloudengine/workers/workertest"
+)
+
+// bringUp brings the machine up, or reads what it would have found from a file.
+func bringUp(ctx context.Context, o options, log *slog.Logger) (boot.Config, error) {
+	if o.config == "" {
+		return boot.Up(ctx, log)
+	}
+	var c boot.Config
+	b, err := os.ReadFile(o.config)
+	if err != nil {
+		return c, fmt.Errorf("read configuration: %w", err)
+	}
+	if err := json.Unmarshal(b, &c); err != nil {
+		return c, fmt.Errorf("read configuration %s: %w", o.config, err)
+	}
+	c.BootID = o.bootID
+	if c.BootID == "" {
+		id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+		if err != nil {
+			return c, fmt.Errorf("read boot id: %w", err)
+		}
+		c.BootID = strings.TrimSpace(string(id))
+	}
+	c.IsXen = true
+	return c, nil
+}
+
+// lockRun waits until no other agent, and no xl that one has left behind, works on this machine. It returns the lock.
+func lockRun(ctx context.Context, dir string, log *slog.Logger) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open lock: %w", err)
+	}
+	for tries := 0; ; tries++ {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return f, nil
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
+			return nil, errors.Join(fmt.Errorf("lock %s: %w", f.Name(), err), f.Close())
+		}
+		if tries%100 == 0 {
+			log.Warn("waiting for another agent, or a call of xl that it left behind")
+		}
+		select {
+		case <-ctx.Done():
+			return nil, errors.Join(ctx.Err(), f.Close())
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// edges are the toolstack, xenstore and the files, real or modelled.
+type edges struct {
+	tools host.Toolstack
+	store host.Store
+	blobs host.Blobs
+	watch func(ctx context.Context, changed func()) error // may be nil
+}
+
+func openEdges(o options, c boot.Config, lock *os.File, needed func() map[string]bool) (edges, error) {
+	rec, err := openRecord(o.record)
+	if err != nil {
+		return edges{}, err
+	}
+	if o.runner == "recording" {
+		return modelEdges(o, rec)
+	}
+	x := &host.Xenstore{Socket: host.XenstoreSocket}
+	return edges{
+		tools: &host.XL{Path: boot.XenBin + "/xl", Dir: filepath.Join(o.run, "domains"), Lock: lock, Called: func(args []string) { rec(strings.Join(args, " ")) }},
+		store: x, watch: x.Watch,
+		blobs: &host.BlobCache{Dir: filepath.Join(o.run, "blobs"), Base: c.HTTP, Limit: blobLimit, Needed: needed},
+	}, nil
+}
+
+// blobLimit bounds the files of templates in dom0's memory, in bytes.
+const blobLimit = 256 << 20
+
+// modelEdges makes a model that is kept in a file, so that it outlives the agent as a real host does.
+func modelEdges(o options, rec func(string)) (edges, error) {
+	m := workertest.Machine{TotalMiB: o.memory, FreeMiB: o.memory, PCPUs: 16}
+	if o.state != "" {
+		b, err := os.ReadFile(o.state)
+		if err == nil {
+			err = json.Unmarshal(b, &m)
+		}
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return edges{}, fmt.Errorf("read the model's state: %w", err)
+		}
+	}
+	h := workertest.Restore(m)
+	h.Called = rec
+	if o.state != "" {
+		h.Save = func(m workertest.Machine) error { return writeJSON(o.state, m) }
+	}
+	return edges{tools: h, store: h, blobs: workertest.Blobs{}}, nil
+}
+
+// openRecord gives a function that appends {"time","call"} lines; it is safe for concurrent use.
+func openRecord(path string) (func(string), error) {
+	if path == "" {
+		return func(string) {}, nil
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open record: %w", err)
+	}
+	var mu sync.Mutex
+	enc := json.NewEncoder(f)
+	return func(call string) {
+		mu.Lock()
+		defer mu.Unlock()
+		_ = enc.Encode(struct {
+			Time time.Time `json:"time"`
+			Call string    `json:"call"`
+		}{time.Now(), call})
+	}, nil
+}
+
+// writeJSON replaces a file in one step.
+func writeJSON(path string, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("write %s: %w", filepath.Base(path), err)
+	}
+	return writeFile(path, b)
+}
+
+func writeFile(path string, b []byte) error {
+	tmp := path + ".tmp"
+	if err := errors.Join(os.WriteFile(tmp, b, 0o600), os.Rename(tmp, path)); err != nil {
+		return fmt.Errorf("write %s: %w", filepath.Base(path), err)
+	}
+	return nil
+}
