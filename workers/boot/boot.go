@@ -73,35 +73,11 @@ func up(ctx context.Context, log *slog.Logger) (Config, error) {
 		return c, fmt.Errorf("set host name: %w", err)
 	}
 	setFarClock(log, c.Time)
-	c.IsXen, err = prepareXen(log)
+	if c.IsXen, err = prepareXen(log); err != nil {
+		return c, err
+	}
+	xenErr, err := upServices(ctx, log, &c)
 	if err != nil {
-		return c, err
-	}
-	mods, err := openModules()
-	if err != nil {
-		return c, err
-	}
-	if err := mods.coldplug(log); err != nil {
-		return c, err
-	}
-	both, bothCtx := errgroup.WithContext(ctx)
-	both.Go(func() error {
-		c.Lease, err = upNetwork(bothCtx, log)
-		return err
-	})
-	var xenErr error
-	if c.IsXen {
-		both.Go(func() error {
-			xenErr = upXen(bothCtx, log, mods)
-			if errors.Is(xenErr, ErrXenstoreLost) {
-				return nil
-			}
-			return xenErr
-		})
-	} else {
-		log.Info("not under Xen: no domains on this machine")
-	}
-	if err := both.Wait(); err != nil {
 		return c, err
 	}
 	if err := syncClock(ctx, log, c.HTTP); err != nil {
@@ -110,6 +86,36 @@ func up(ctx context.Context, log *slog.Logger) (Config, error) {
 	log.Info("machine is up", "machine", c.Machine, "name", c.Name, "boot", c.BootID, "xen", c.IsXen,
 		"interface", c.Lease.Interface, "address", c.Lease.Address, "took", time.Since(began).Round(time.Millisecond).String())
 	return c, xenErr
+}
+
+// upServices loads drivers, then brings up the network and, beside it, Xen's daemons. Its first error is nil or
+// ErrXenstoreLost, with which the machine is otherwise up.
+func upServices(ctx context.Context, log *slog.Logger, c *Config) (xenErr, err error) {
+	mods, err := openModules()
+	if err != nil {
+		return nil, err
+	}
+	if err := mods.coldplug(log); err != nil {
+		return nil, err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() (err error) {
+		c.Lease, err = upNetwork(ctx, log)
+		return err
+	})
+	if c.IsXen {
+		group.Go(func() error {
+			xenErr = upXen(ctx, log, mods)
+			if errors.Is(xenErr, ErrXenstoreLost) {
+				return nil
+			}
+			return xenErr
+		})
+	} else {
+		log.Info("not under Xen: no domains on this machine")
+	}
+	err = group.Wait()
+	return xenErr, err
 }
 
 // readConfig reads boot.json and the boot id.

@@ -25,10 +25,10 @@ const (
 // ErrBadName is returned for a domain's name that cannot be the name of a file.
 var ErrBadName = errors.New("not a domain name")
 
-// ReadConsole returns the last max bytes, at most ConsoleLimit, of what the domain of this name has printed, over its
+// ReadConsole returns the last limit bytes, at most ConsoleLimit, of what the domain of this name has printed, over its
 // re-creations. A domain that never printed gives nothing and no error.
-func ReadConsole(name string, max int64) ([]byte, error) {
-	return readConsole(consoleDir, name, max)
+func ReadConsole(name string, limit int64) ([]byte, error) {
+	return readConsole(consoleDir, name, limit)
 }
 
 // ForgetConsole removes the log of a domain that will not come back. It is no error if there is none.
@@ -43,17 +43,17 @@ func consolePath(dir, name string) (string, error) {
 	return filepath.Join(dir, "guest-"+name+".log"), nil
 }
 
-func readConsole(dir, name string, max int64) ([]byte, error) {
+func readConsole(dir, name string, limit int64) ([]byte, error) {
 	path, err := consolePath(dir, name)
 	if err != nil {
 		return nil, err
 	}
-	max = min(max, ConsoleLimit)
-	text, err := tail(path, max)
+	limit = min(max(limit, 0), ConsoleLimit)
+	text, err := tail(path, limit)
 	if err != nil {
 		return nil, fmt.Errorf("read console of %s: %w", name, err)
 	}
-	if rest := max - int64(len(text)); rest > 0 {
+	if rest := limit - int64(len(text)); rest > 0 {
 		older, err := tail(path+".1", rest)
 		if err != nil {
 			return nil, fmt.Errorf("read console of %s: %w", name, err)
@@ -109,8 +109,8 @@ func boundConsoles(dir string, limit int64) error {
 	return errors.Join(errs...)
 }
 
-// tail returns the last max bytes of a file; one that does not exist is empty.
-func tail(path string, max int64) ([]byte, error) {
+// tail returns the last limit bytes of a file; one that does not exist is empty.
+func tail(path string, limit int64) ([]byte, error) {
 	f, err := os.Open(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
@@ -123,7 +123,7 @@ func tail(path string, max int64) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	text := make([]byte, min(max, size))
+	text := make([]byte, min(limit, size))
 	n, err := f.ReadAt(text, size-int64(len(text)))
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
