@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"net/url"
 	"os"
@@ -34,13 +35,14 @@ const (
 	DefaultDom0Args = "console=hvc0 quiet rdinit=/init net.ifnames=0 random.trust_cpu=on panic=10"
 )
 
-// Options configure a Service. DataDir, ServerAddress and HTTP are needed; ImageDir, or nothing can boot.
+// Options configure a Service. DataDir and HTTP are needed; ImageDir, or nothing can boot.
 type Options struct {
 	DataDir string // machines.json and served/; made with mode 0700
 
 	// Interface is where DHCP and TFTP are served; "" switches both off.
 	Interface string
-	// ServerAddress is our IPv4 address on the boot network and Network that network.
+	// ServerAddress is our IPv4 address on the boot network and Network that network. Default: the first address of
+	// Interface; without one, loopback.
 	ServerAddress netip.Addr
 	Network       netip.Prefix
 	// PoolFirst is the first address given to machines that have none of their own, upwards to the end of Network.
@@ -133,6 +135,11 @@ func (o *Options) complete() error {
 	if o.DataDir == "" {
 		return errors.New("no data directory")
 	}
+	if !o.ServerAddress.IsValid() {
+		if err := o.takeAddress(); err != nil {
+			return err
+		}
+	}
 	if !o.ServerAddress.Is4() || !o.Network.IsValid() || !o.Network.Contains(o.ServerAddress) {
 		return fmt.Errorf("server address %s in network %s: want an IPv4 address inside it", o.ServerAddress, o.Network)
 	}
@@ -146,6 +153,22 @@ func (o *Options) complete() error {
 	if !o.Network.Contains(o.PoolFirst) {
 		return fmt.Errorf("first address %s is not in network %s", o.PoolFirst, o.Network)
 	}
+	if err := o.completeBoot(); err != nil {
+		return err
+	}
+	if o.TFTPFiles == nil {
+		o.TFTPFiles = map[string]string{biosProgram: "/usr/lib/ipxe/undionly.kpxe", efiProgram: "/usr/lib/ipxe/ipxe.efi"}
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return nil
+}
+
+func (o *Options) completeBoot() error {
 	base, err := url.Parse(o.HTTP)
 	if err != nil || base.Scheme != "http" || base.Host == "" {
 		return fmt.Errorf("base URL %q: want http://host:port", o.HTTP)
@@ -162,16 +185,30 @@ func (o *Options) complete() error {
 			return errors.New("boot arguments with a line break")
 		}
 	}
-	if o.TFTPFiles == nil {
-		o.TFTPFiles = map[string]string{biosProgram: "/usr/lib/ipxe/undionly.kpxe", efiProgram: "/usr/lib/ipxe/ipxe.efi"}
-	}
-	if o.Log == nil {
-		o.Log = slog.New(slog.DiscardHandler)
-	}
-	if o.Now == nil {
-		o.Now = time.Now
-	}
 	return nil
+}
+
+// takeAddress fills in the address and network of the interface.
+func (o *Options) takeAddress() error {
+	if o.Interface == "" {
+		o.ServerAddress, o.Network = netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.MustParsePrefix("127.0.0.0/8")
+		return nil
+	}
+	ifi, err := net.InterfaceByName(o.Interface)
+	if err != nil {
+		return fmt.Errorf("find interface %s: %w", o.Interface, err)
+	}
+	addrs, err := ifi.Addrs()
+	if err != nil {
+		return fmt.Errorf("list addresses of %s: %w", o.Interface, err)
+	}
+	for _, a := range addrs {
+		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Is4() {
+			o.ServerAddress, o.Network = p.Addr(), p.Masked()
+			return nil
+		}
+	}
+	return fmt.Errorf("interface %s has no IPv4 address", o.Interface)
 }
 
 // Run serves DHCP and TFTP (if there is an interface) and delivers reports until ctx ends or a socket fails; it returns

@@ -96,6 +96,13 @@ func TestPowerByIPMI(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustPower(t, r, "on") // a controller's restart is not the machine's
+	if err := r.Freeze("host1"); err != nil {
+		t.Fatal(err)
+	}
+	mustPower(t, r, "on") // silent is not off
+	if err := r.Thaw("host1"); err != nil {
+		t.Fatal(err)
+	}
 	if err := r.Kill(t.Context(), "host1"); err != nil {
 		t.Fatal(err)
 	}

@@ -25,15 +25,13 @@ const netbootInside = "netboot-inside"
 func serveBoot(ctx context.Context, r *rack.Rack, imageDir, dom0Args string) error {
 	addr := r.Config().ControlAddress()
 	service, err := netboot.New(netboot.Options{
-		DataDir:       filepath.Join(r.Config().Dir, "netboot"),
-		Interface:     rack.BootBridge,
-		ServerAddress: addr,
-		Network:       r.Config().BootNet,
-		HTTP:          "http://" + net.JoinHostPort(addr.String(), "8080"),
-		Bus:           []string{"nats://" + net.JoinHostPort(addr.String(), "4222")},
-		ImageDir:      imageDir,
-		Dom0Args:      dom0Args,
-		Log:           slog.New(slog.NewTextHandler(os.Stderr, nil)),
+		DataDir:   filepath.Join(r.Config().Dir, "netboot"),
+		Interface: rack.BootBridge,
+		HTTP:      "http://" + net.JoinHostPort(addr.String(), "8080"),
+		Bus:       []string{"nats://" + net.JoinHostPort(addr.String(), "4222")},
+		ImageDir:  imageDir,
+		Dom0Args:  dom0Args,
+		Log:       slog.New(slog.NewTextHandler(os.Stderr, nil)),
 		OnServed: func(_ context.Context, b netboot.BootServed) error {
 			fmt.Printf("%s served %s to %s, token %s\n", b.Time.Format(time.RFC3339Nano), b.Image, b.Machine, b.TokenSHA256)
 			return nil
