@@ -1,0 +1,241 @@
+// Package desired renders the DESIRED documents: what each machine is told should be there.
+//
+// Fold is pure: an ordered fold of the log gives documents whose bytes and generations are the same for the same history. It promises
+// that at no time two machines have a document that lets them run one VM. Publisher is the edge: it follows the log and brings the
+// stream to what the fold says, never an older document over a newer one. It decides nothing, and never takes a document away.
+package desired
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"cloudengine/events"
+	document "cloudengine/events/desired"
+)
+
+// Fold is the state of the renderer after some decisions. It is not safe for concurrent use.
+type Fold struct {
+	at     uint64 // number of the last decision
+	vms    map[events.VMID]*vm
+	docs   map[string]*document.Document // by subject
+	frozen map[events.Ref]bool           // an event of this object could not be applied
+}
+
+// vm is what a document is made from.
+type vm struct {
+	data     events.VMCreated
+	want     string
+	restarts int
+	grant    *grant
+}
+
+// grant is the live one.
+type grant struct {
+	host   events.MachineID
+	boot   string
+	epoch  events.Epoch
+	ending string // told to end: it never runs again, whatever is wanted later
+	adopt  string
+}
+
+var (
+	// ErrTwoGrants says that the log grants a VM twice: nothing more is rendered for it.
+	ErrTwoGrants = errors.New("a grant is live already")
+	// ErrFrozen says that an earlier event of an object could not be applied: its documents stay as they are.
+	ErrFrozen = errors.New("its documents stay as they are")
+	// ErrGap says that decisions are missing.
+	ErrGap = errors.New("decisions are missing")
+)
+
+// NewFold is the state before the first decision.
+func NewFold() *Fold {
+	return &Fold{vms: map[events.VMID]*vm{}, docs: map[string]*document.Document{}, frozen: map[events.Ref]bool{}}
+}
+
+// At gives the number of the last decision that was applied.
+func (f *Fold) At() uint64 { return f.at }
+
+// Len gives the number of documents.
+func (f *Fold) Len() int { return len(f.docs) }
+
+// Document gives the document on a subject.
+func (f *Fold) Document(subject string) (document.Document, bool) {
+	d, ok := f.docs[subject]
+	if !ok {
+		return document.Document{}, false
+	}
+	return *d, true
+}
+
+// Each gives all documents to f, in no order.
+func (f *Fold) Each(each func(subject string, d document.Document)) {
+	for s, d := range f.docs {
+		each(s, *d)
+	}
+}
+
+// Apply applies the next decision and appends the subjects whose documents changed to changed, in the order of the events. The error
+// tells of objects that were frozen by this decision, or is ErrGap; the rest of the decision was applied.
+func (f *Fold) Apply(changed []string, r *events.Recorded) ([]string, error) {
+	if r.Number != f.at+1 {
+		return changed, fmt.Errorf("render decision %d after %d: %w", r.Number, f.at, ErrGap)
+	}
+	f.at = r.Number
+	var errs []error
+	for _, e := range r.Events {
+		x := change{f, r, e, changed}
+		if err := x.apply(); err != nil {
+			f.frozen[e.Aggregate] = true
+			errs = append(errs, fmt.Errorf("render %s of %s in decision %d: %w: %w", e.Type, e.Aggregate, r.Number, err, ErrFrozen))
+		}
+		changed = x.changed
+	}
+	return changed, errors.Join(errs...)
+}
+
+// change is one event on its way into documents.
+type change struct {
+	f       *Fold
+	r       *events.Recorded
+	e       events.Event
+	changed []string
+}
+
+func (c *change) apply() error {
+	if c.f.frozen[c.e.Aggregate] {
+		return nil // it was said once
+	}
+	switch d := c.e.Data.(type) {
+	case events.Unknown:
+		if c.e.Aggregate.Kind == events.KindVM || c.e.Aggregate.Kind == events.KindHost || c.e.Aggregate.Kind == events.KindLog {
+			return fmt.Errorf("event %s is not known to this version", d.Type)
+		}
+		return nil
+	case events.LogOpened:
+		c.newTerm(d.Term)
+	case events.HostOrphanStopWanted:
+		c.orphan(events.MachineID(c.e.Aggregate.ID), d.Boot, d.UUID, document.Absent)
+	case events.HostOrphanGone:
+		c.withdraw(events.MachineID(c.e.Aggregate.ID), d.UUID)
+	case events.VMCreated:
+		c.f.vms[events.VMID(c.e.Aggregate.ID)] = &vm{data: d, want: events.WantStopped}
+	case events.VMDeleted:
+		delete(c.f.vms, events.VMID(c.e.Aggregate.ID)) // what was said of it stays said
+	default:
+		if c.e.Aggregate.Kind == events.KindVM {
+			return c.vm(events.VMID(c.e.Aggregate.ID))
+		}
+	}
+	return nil
+}
+
+func (c *change) vm(id events.VMID) error {
+	v, ok := c.f.vms[id]
+	if !ok {
+		return errors.New("there is no such VM")
+	}
+	switch d := c.e.Data.(type) {
+	case events.VMRunWanted:
+		v.wanted(d)
+	case events.VMRestartWanted:
+		v.restarts = d.Restarts
+	case events.VMRunGranted:
+		if v.grant != nil {
+			return fmt.Errorf("host %s, epoch %s: %w", v.grant.host, v.grant.epoch, ErrTwoGrants)
+		}
+		v.grant = &grant{host: d.Host, boot: d.Boot, epoch: d.Epoch, adopt: d.Adopt}
+		v.restarts = 0 // they are counted under each grant
+		if d.Adopt != "" {
+			c.withdraw(d.Host, d.Adopt)
+		}
+	case events.VMGrantEnded:
+		// The host may come back, in the same boot, with a domain of this grant or an earlier one: it is told at once that none may be.
+		v.grant = nil
+		c.put(d.Host, d.Boot, document.KindDomain, string(id), document.Domain{VM: id, Want: document.Absent, Epoch: d.Epoch})
+		return nil
+	default:
+		return nil
+	}
+	if v.grant != nil {
+		c.put(v.grant.host, v.grant.boot, document.KindDomain, string(id), v.render(id))
+	}
+	return nil
+}
+
+// wanted: what is wanted is stored apart from the grant; only the wish to stop touches the live one, and that for good.
+func (v *vm) wanted(d events.VMRunWanted) {
+	v.want = d.Want
+	if g := v.grant; g != nil && d.Want == events.WantStopped && g.ending != events.StopDestroy {
+		if g.ending = d.Stop; g.ending == "" {
+			g.ending = events.StopShutdown
+		}
+	}
+}
+
+// render gives the document of a live grant.
+func (v *vm) render(id events.VMID) document.Domain {
+	g := v.grant
+	if g.ending == events.StopDestroy {
+		return document.Domain{VM: id, Want: document.Absent, Epoch: g.epoch}
+	}
+	want := document.Running
+	switch {
+	case g.ending != "":
+		want = document.Shutdown
+	case v.want == events.WantPaused:
+		want = document.Paused
+	}
+	return document.Domain{VM: id, Name: v.data.Name, Account: v.data.Account, Want: want, Epoch: g.epoch, Restarts: v.restarts, Type: v.data.Type,
+		VCPUs: v.data.VCPUs, MemoryMiB: v.data.MemoryMiB, Weight: v.data.Weight, Kernel: v.data.Kernel, Ramdisk: v.data.Ramdisk,
+		Cmdline: v.data.Cmdline, Adopt: g.adopt}
+}
+
+func (c *change) orphan(m events.MachineID, boot, uuid, want string) {
+	c.put(m, boot, document.KindOrphan, uuid, document.Orphan{UUID: uuid, Want: want})
+}
+
+// withdraw takes back what was wanted of an orphan: it is gone, or it has become a VM's domain. An empty want is no opinion.
+func (c *change) withdraw(m events.MachineID, uuid string) {
+	if d, ok := c.f.docs[events.DesiredSubject(m, document.KindOrphan, uuid)]; ok {
+		c.orphan(m, d.Boot, uuid, "")
+	}
+}
+
+// put renders a document, and keeps it under a new generation if its bytes are new.
+func (c *change) put(m events.MachineID, boot string, kind events.Kind, id string, body any) {
+	b, err := json.Marshal(body)
+	if err != nil {
+		panic(fmt.Sprintf("encode %T: %v", body, err)) // plain structs
+	}
+	subject := events.DesiredSubject(m, kind, id)
+	if have, ok := c.f.docs[subject]; ok && have.Boot == boot && string(have.Body) == string(b) {
+		return
+	}
+	c.f.docs[subject] = &document.Document{Version: document.Version, Machine: m, Boot: boot, Kind: kind, ID: id, Generation: c.generation(), Body: b}
+	c.changed = append(c.changed, subject)
+}
+
+func (c *change) generation() events.Generation {
+	return events.Generation{Term: c.r.Term, Number: c.r.Number}
+}
+
+// newTerm says everything again: a machine that has seen a document of the new term takes none of the old, and documents of a log
+// that was given up have to be outranked.
+func (c *change) newTerm(term uint64) {
+	for subject, d := range c.f.docs {
+		if d.Generation.Term != term {
+			d.Generation = events.Generation{Term: term, Number: c.r.Number}
+			c.changed = append(c.changed, subject)
+		}
+	}
+}
+
+// Encode gives the bytes of a document as they are published.
+func Encode(d document.Document) []byte {
+	b, err := json.Marshal(d)
+	if err != nil {
+		panic(fmt.Sprintf("encode document %s/%s: %v", d.Kind, d.ID, err)) // its body is JSON that we made
+	}
+	return b
+}
