@@ -8,18 +8,14 @@
 package build
 
 import (
-	"compress/gzip"
 	"context"
-	"crypto/sha256"
 	"embed"
-	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"cloudengine/bootimage"
 )
@@ -40,6 +36,9 @@ type Options struct {
 	Noded  string // Go package of the agent; default "cloudengine/workers/noded"
 	// Like is a manifest to build again: its package versions are taken instead of those that apt offers now.
 	Like *bootimage.Manifest
+	// Keep is how many images stay in Out, the newest; 0 keeps all. A control plane that serves from Out must not be
+	// left without the image that its machines boot.
+	Keep int
 	// Say receives progress, one line each; nil discards it.
 	Say func(format string, args ...any)
 }
@@ -113,14 +112,20 @@ func image(ctx context.Context, o Options) (bootimage.Manifest, error) {
 	for _, t := range b.tools {
 		m.Tools = append(m.Tools, bootimage.Tool{Name: t.name, Version: t.version})
 	}
-	return m, publish(stage, o.Out, &m)
+	if err := publish(stage, o.Out, &m); err != nil {
+		return m, err
+	}
+	if o.Keep > 0 {
+		prune(o.Out, strings.Repeat("[0-9a-f]", len(m.Version)), o.Keep)
+	}
+	return m, nil
 }
 
 func newStore(o Options) *store {
-	s := &store{cache: filepath.Join(o.Cache, "debs"), pins: map[string]string{}, say: o.Say, debs: map[string]*deb{}}
+	s := &store{cache: filepath.Join(o.Cache, "debs"), pins: map[string]bootimage.Package{}, say: o.Say, debs: map[string]*deb{}}
 	if o.Like != nil {
 		for _, p := range o.Like.Packages {
-			s.pins[p.Name] = p.Version
+			s.pins[p.Name] = p
 		}
 	}
 	return s
@@ -190,120 +195,6 @@ func goTools(ctx context.Context, dir string) ([]imageTool, error) {
 	return tools, nil
 }
 
-// stageKernels puts the hypervisor (unpacked: boot loaders want the plain ELF) and the kernel into the stage.
-func stageKernels(xen, kernel *deb, release, stage string) error {
-	found, err := filepath.Glob(filepath.Join(xen.root, "boot/xen-*.gz"))
-	if err != nil || len(found) != 1 {
-		return fmt.Errorf("find hypervisor in %s: %d candidates", xen.Name, len(found))
-	}
-	in, err := os.Open(found[0])
-	if err != nil {
-		return fmt.Errorf("unpack hypervisor: %w", err)
-	}
-	defer in.Close()
-	z, err := gzip.NewReader(in)
-	if err != nil {
-		return fmt.Errorf("unpack hypervisor: %w", err)
-	}
-	if err := writeFrom(filepath.Join(stage, bootimage.XenFile), z); err != nil {
-		return fmt.Errorf("unpack hypervisor: %w", err)
-	}
-	k, err := os.Open(filepath.Join(kernel.root, "boot/vmlinuz-"+release))
-	if err != nil {
-		return fmt.Errorf("copy kernel: %w", err)
-	}
-	defer k.Close()
-	if err := writeFrom(filepath.Join(stage, bootimage.KernelFile), k); err != nil {
-		return fmt.Errorf("copy kernel: %w", err)
-	}
-	return nil
-}
-
-// stageInitrd joins the base (built only when its inputs changed) and the agent, padded to a multiple of 4.
-func stageInitrd(ctx context.Context, b *base, o Options, stage string) error {
-	key, err := b.key()
-	if err != nil {
-		return err
-	}
-	cached := filepath.Join(o.Cache, "base-"+key+".cpio.gz")
-	if _, err := os.Stat(cached); errors.Is(err, os.ErrNotExist) {
-		if err := b.write(cached, o.Cache, o.Say); err != nil {
-			return err
-		}
-		prune(o.Cache, "base-*.cpio.gz", 3)
-	} else if err != nil {
-		return fmt.Errorf("look for the cached base: %w", err)
-	}
-	o.Say("building %s", o.Noded)
-	agent := filepath.Join(o.Cache, "noded")
-	if err := goBuild(ctx, o.Module, o.Noded, agent); err != nil {
-		return err
-	}
-	packed, err := packProgram(agent, AgentPath)
-	if err != nil {
-		return err
-	}
-	in, err := os.Open(cached)
-	if err != nil {
-		return fmt.Errorf("read the cached base: %w", err)
-	}
-	defer in.Close()
-	info, err := in.Stat()
-	if err != nil {
-		return fmt.Errorf("read the cached base: %w", err)
-	}
-	pad := make([]byte, (4-(info.Size()+int64(len(packed)))%4)%4)
-	joined := io.MultiReader(in, strings.NewReader(string(packed)), strings.NewReader(string(pad)))
-	if err := writeFrom(filepath.Join(stage, bootimage.InitrdFile), joined); err != nil {
-		return fmt.Errorf("join initramfs: %w", err)
-	}
-	return nil
-}
-
-// key is a digest of everything that determines the base's bytes.
-func (b *base) key() (string, error) {
-	h := sha256.New()
-	for _, f := range b.files {
-		fmt.Fprintf(h, "file %s %s\n", f.dest, f.from.SHA256)
-	}
-	fmt.Fprintf(h, "modules %s %s\n", b.modules.release, b.modules.dep())
-	fmt.Fprintf(h, "tools %v\n", b.tools)
-	entries, err := source.ReadDir(".")
-	if err != nil {
-		return "", fmt.Errorf("read own source: %w", err)
-	}
-	for _, e := range entries {
-		body, err := source.ReadFile(e.Name())
-		if err != nil {
-			return "", fmt.Errorf("read own source: %w", err)
-		}
-		if !strings.HasSuffix(e.Name(), "_test.go") {
-			fmt.Fprintf(h, "source %s %x\n", e.Name(), sha256.Sum256(body))
-		}
-	}
-	mains, err := filepath.Glob(filepath.Join(b.moduleDir, "bootimage/uinit/*.go"))
-	if err != nil || len(mains) == 0 {
-		return "", fmt.Errorf("read the source of uinit in %s: %d files", b.moduleDir, len(mains))
-	}
-	for _, p := range mains {
-		sum, err := fileSum(p)
-		if err != nil {
-			return "", fmt.Errorf("read the source of uinit: %w", err)
-		}
-		fmt.Fprintf(h, "uinit %s\n", sum)
-	}
-	return hex.EncodeToString(h.Sum(nil))[:16], nil
-}
-
-// goBuild compiles one of our commands for the image: static, stripped, without the build machine's paths.
-func goBuild(ctx context.Context, dir, pkg, dest string) error {
-	if _, err := run(ctx, dir, "env", "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64",
-		"go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid=", "-o", dest, pkg); err != nil {
-		return fmt.Errorf("build %s: %w", pkg, err)
-	}
-	return nil
-}
-
 // publish completes the manifest, moves the stage to its version's directory and lets the link point to it.
 func publish(stage, out string, m *bootimage.Manifest) error {
 	for _, name := range []string{bootimage.XenFile, bootimage.KernelFile, bootimage.InitrdFile} {
@@ -334,6 +225,9 @@ func publish(stage, out string, m *bootimage.Manifest) error {
 		if err := os.Rename(stage, dir); err != nil {
 			return fmt.Errorf("publish image: %w", err)
 		}
+	}
+	if err := os.Chtimes(dir, time.Time{}, time.Now()); err != nil {
+		return fmt.Errorf("publish image: %w", err)
 	}
 	return link(m.Version, filepath.Join(out, bootimage.CurrentLink))
 }

@@ -26,10 +26,11 @@ type deb struct {
 
 // store fetches and unpacks Debian packages. Not safe for concurrent use.
 type store struct {
-	cache string            // directory of the .deb files and, below it, of what is unpacked
-	pins  map[string]string // package → version; empty: what apt offers now
+	cache string                       // directory of the .deb files and, below it, of what is unpacked
+	pins  map[string]bootimage.Package // versions to take again; empty: what apt offers now
 	say   func(format string, args ...any)
 	debs  map[string]*deb
+	lists string // directory of package lists of our own; empty: the machine's
 }
 
 // add makes the named packages available: resolved, fetched, verified, unpacked. Known ones are left alone.
@@ -54,11 +55,15 @@ func (s *store) add(ctx context.Context, names ...string) ([]*deb, error) {
 
 func (s *store) load(ctx context.Context, names []string) error {
 	sort.Strings(names)
-	found, err := s.resolve(ctx, names)
-	if err != nil {
-		return err
+	found, err := s.locate(ctx, names)
+	if err != nil && s.lists == "" && ctx.Err() == nil {
+		s.say("fetching fresh package lists (%v)", err)
+		if err := s.freshLists(ctx); err != nil {
+			return err
+		}
+		found, err = s.locate(ctx, names)
 	}
-	if err := s.fetch(ctx, found); err != nil {
+	if err != nil {
 		return err
 	}
 	for _, d := range found {
@@ -75,21 +80,63 @@ func (s *store) load(ctx context.Context, names []string) error {
 	return nil
 }
 
-// resolve asks apt which file each package is now, and its SHA-256.
+// locate finds out which file each package is, and brings it into the cache.
+func (s *store) locate(ctx context.Context, names []string) ([]*deb, error) {
+	found, err := s.resolve(ctx, names)
+	if err != nil {
+		return nil, err
+	}
+	return found, s.fetch(ctx, found)
+}
+
+// freshLists makes package lists of our own: the machine's are missing or older than the archive. It needs no root and
+// leaves the machine's alone.
+func (s *store) freshLists(ctx context.Context) error {
+	s.lists = filepath.Join(filepath.Dir(s.cache), "apt")
+	for _, dir := range []string{"lists/partial", "archives/partial"} {
+		if err := os.MkdirAll(filepath.Join(s.lists, dir), 0o755); err != nil {
+			return fmt.Errorf("fetch package lists: %w", err)
+		}
+	}
+	if _, err := s.apt(ctx, s.cache, "apt-get", "update", "-qq"); err != nil {
+		return fmt.Errorf("fetch package lists: %w", err)
+	}
+	return nil
+}
+
+// apt runs one of apt's programs in dir, over the lists in use.
+func (s *store) apt(ctx context.Context, dir, program string, args ...string) ([]byte, error) {
+	args = append(args, "-o", "APT::Sandbox::User=root")
+	if s.lists != "" {
+		args = append(args, "-o", "Dir::State::lists="+filepath.Join(s.lists, "lists"), "-o", "Dir::Cache="+s.lists)
+	}
+	return run(ctx, dir, program, args...)
+}
+
+// resolve asks apt which file each package is now, and its SHA-256; a pinned one that is in the cache is not asked for.
 func (s *store) resolve(ctx context.Context, names []string) ([]*deb, error) {
 	args := []string{"download", "--print-uris", "-qq"}
+	var debs []*deb
+	var ask []string
 	for _, n := range names {
-		if v := s.pins[n]; v != "" {
-			n += "=" + v
+		pin, pinned := s.pins[n]
+		if d := s.cached(pin); d != nil {
+			debs = append(debs, d)
+			continue
 		}
-		args = append(args, n)
+		if pinned {
+			n += "=" + pin.Version
+		}
+		ask = append(ask, n)
+	}
+	if len(ask) == 0 {
+		return debs, nil
 	}
 	// apt prints nothing for a file that is already in its working directory: ask from another one.
-	out, err := run(ctx, filepath.Dir(s.cache), "apt-get", args...)
+	out, err := s.apt(ctx, filepath.Dir(s.cache), "apt-get", append(args, ask...)...)
 	if err != nil {
-		return nil, fmt.Errorf("resolve packages (is the package list fresh? apt-get update): %w", err)
+		return nil, fmt.Errorf("resolve packages: %w", err)
 	}
-	var debs []*deb
 	for _, line := range strings.Split(strings.TrimSpace(string(out)), "\n") {
 		d, err := parseURI(line)
 		if err != nil {
@@ -118,9 +165,26 @@ func parseURI(line string) (*deb, error) {
 	return &deb{Package: bootimage.Package{Name: parts[0], Version: version, SHA256: sum}, file: fields[1]}, nil
 }
 
+// cached returns the pinned package if its very file is in the cache, else nil.
+func (s *store) cached(pin bootimage.Package) *deb {
+	if pin.Name == "" {
+		return nil
+	}
+	files, err := filepath.Glob(filepath.Join(s.cache, pin.Name+"_*.deb"))
+	if err != nil {
+		return nil
+	}
+	for _, f := range files {
+		if sum, err := fileSum(f); err == nil && sum == pin.SHA256 {
+			return &deb{Package: pin, file: filepath.Base(f)}
+		}
+	}
+	return nil
+}
+
 // fetch downloads what is missing in the cache or does not match, and verifies it.
 func (s *store) fetch(ctx context.Context, debs []*deb) error {
-	args := []string{"download", "-qq", "-o", "APT::Sandbox::User=root"}
+	args := []string{"download", "-qq"}
 	var missing []*deb
 	for _, d := range debs {
 		if sum, err := fileSum(filepath.Join(s.cache, d.file)); err == nil && sum == d.SHA256 {
@@ -133,7 +197,7 @@ func (s *store) fetch(ctx context.Context, debs []*deb) error {
 		return nil
 	}
 	s.say("fetching %d Debian packages", len(missing))
-	if _, err := run(ctx, s.cache, "apt-get", args...); err != nil {
+	if _, err := s.apt(ctx, s.cache, "apt-get", args...); err != nil {
 		return fmt.Errorf("fetch packages: %w", err)
 	}
 	for _, d := range missing {
@@ -199,7 +263,14 @@ func (s *store) kernelPackage(ctx context.Context, meta string) (string, error) 
 			return name, nil
 		}
 	}
-	out, err := run(ctx, s.cache, "apt-cache", "show", "--no-all-versions", meta)
+	out, err := s.apt(ctx, s.cache, "apt-cache", "show", "--no-all-versions", meta)
+	if err != nil && s.lists == "" && ctx.Err() == nil {
+		s.say("fetching fresh package lists (%v)", err)
+		if err := s.freshLists(ctx); err != nil {
+			return "", err
+		}
+		out, err = s.apt(ctx, s.cache, "apt-cache", "show", "--no-all-versions", meta)
+	}
 	if err != nil {
 		return "", fmt.Errorf("resolve kernel: %w", err)
 	}

@@ -31,6 +31,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags.StringVar(&o.Out, "o", "bin/image", "directory of the images; the new one is in a directory named after its version")
 	flags.StringVar(&o.Cache, "cache", "bin/cache", "directory of fetched packages and intermediate results")
 	flags.StringVar(&o.Noded, "noded", "cloudengine/workers/noded", "Go package of the agent")
+	flags.IntVar(&o.Keep, "keep", 8, "how many images stay in the directory, the newest; 0 keeps all")
 	guest := flags.String("guest", "bin/guest", "directory of the test guest; empty: do not build it")
 	like := flags.String("like", "", "directory of an image to build again with the same package versions")
 	if err := flags.Parse(args); err != nil {

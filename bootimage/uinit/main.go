@@ -34,7 +34,11 @@ func main() {
 	signal.Ignore(syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM, syscall.SIGPIPE)
 	os.Setenv("PATH", "/bin:/bbin:/usr/lib/xen-4.17/bin:/usr/sbin:/usr/bin:/sbin")
 	var out io.Writer = &boundedFile{path: logFile, limit: logLimit}
-	if hasFlag("ce.shell") {
+	line, err := os.ReadFile("/proc/cmdline")
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "uinit: read kernel command line: %v\n", err)
+	}
+	if hasFlag(string(line), "ce.shell") {
 		go keep(context.Background(), "shell", func() *exec.Cmd { return shellCommand() })
 	} else {
 		out = io.MultiWriter(&tolerant{os.Stderr}, out)
@@ -86,14 +90,10 @@ func shellCommand() *exec.Cmd {
 	return cmd
 }
 
-// hasFlag says whether the kernel command line holds name as a word.
-func hasFlag(name string) bool {
-	line, err := os.ReadFile("/proc/cmdline")
-	if err != nil {
-		return false
-	}
-	for _, word := range strings.Fields(string(line)) {
-		if word == name || strings.HasPrefix(word, name+"=1") {
+// hasFlag says whether a kernel command line holds name as a word, or name=1.
+func hasFlag(line, name string) bool {
+	for _, word := range strings.Fields(line) {
+		if word == name || word == name+"=1" {
 			return true
 		}
 	}
