@@ -15,6 +15,7 @@ import (
 	"net"
 	"net/url"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -228,6 +229,24 @@ func (s *Server) Kick(key string) int {
 // than keep, and gives their number.
 func (s *Server) KickActor(actor, keep string) int {
 	return s.auth.kick(func(c client) bool { return c.actor == actor && c.key != keep })
+}
+
+// KickUnknown disconnects the live clients whose key the registry does not know any more, and gives their number.
+func (s *Server) KickUnknown() int {
+	s.auth.mu.Lock()
+	r := s.auth.registry
+	s.auth.mu.Unlock()
+	if r == nil {
+		return 0
+	}
+	return s.auth.kick(func(c client) bool {
+		if strings.HasPrefix(c.actor, "enrol:") {
+			return false
+		}
+		_, user := r.UserByKey(c.key)
+		_, machine := r.MachineByKey(c.key)
+		return !user && !machine
+	})
 }
 
 // Health says what is wrong with the server; nil if nothing is.
