@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -45,21 +46,15 @@ type Reader interface {
 	List(ctx context.Context, u User, kind events.Kind, q events.ReadRequest) events.ReadAnswer
 }
 
-// Domains knows where VMs run.
-type Domains interface {
-	// HostOf gives the host of a VM's run grant. A VM that is not the account's is not found; one without a grant has no host.
-	HostOf(vm events.VMID, account events.AccountID) (host events.MachineID, found bool)
-}
-
-// Config holds what a Service works with. All fields but the limits are needed.
+// Config holds what a Service works with. All fields but Heard and the limits are needed.
 type Config struct {
 	Bus     *nats.Conn // in the account of the control plane; not closed here
 	Decider Decider
 	Users   Users
 	Reader  Reader
-	Domains Domains
 	Blobs   *Blobs
 	Secrets *Secrets
+	Heard   func(events.MachineID) // is told of each sign of life of a machine; may be nil
 	Log     *slog.Logger
 
 	ActorRate   rate.Limit // requests per second of one user; 0 = 20000
@@ -110,19 +105,25 @@ func (s *Service) Open() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
 	for subject, h := range map[string]handler{
-		"do.*.*.*":      s.do,
-		"read.*.*.get":  s.read,
-		"read.*.*.list": s.read,
-		"put.*.blob":    s.putBlob,
-		"put.*.secret":  s.putSecret,
-		"console.*.vm":  s.console,
-		"rep.*.enrol":   s.enrol,
-		"rep.*.state":   s.report,
+		"do.*.*.*":       s.do,
+		"read.*.*.get":   s.read,
+		"read.*.*.list":  s.read,
+		"put.*.blob":     s.putBlob,
+		"put.*.secret":   s.putSecret,
+		"console.*.vm":   s.console,
+		"console.*.host": s.inspect,
+		"rep.*.enrol":    s.enrol,
+		"rep.*.state":    s.report,
+		"own.*.*.*":      s.own,
 	} {
 		if err := s.subscribe(ctx, subject, h); err != nil {
 			s.closeLocked()
 			return err
 		}
+	}
+	if err := s.listen(); err != nil {
+		s.closeLocked()
+		return err
 	}
 	if err := s.cfg.Bus.Flush(); err != nil {
 		s.closeLocked()
@@ -154,6 +155,21 @@ func (s *Service) subscribe(ctx context.Context, subject string, h handler) erro
 	}
 	s.subs = append(s.subs, sub)
 	return sub.SetPendingLimits(-1, 256<<20)
+}
+
+// listen hears the machines' signs of life, which have no answer.
+func (s *Service) listen() error {
+	if s.cfg.Heard == nil {
+		return nil
+	}
+	sub, err := s.cfg.Bus.Subscribe("tel.*.alive", func(m *nats.Msg) {
+		s.cfg.Heard(events.MachineID(strings.Split(m.Subject, ".")[1]))
+	})
+	if err != nil {
+		return fmt.Errorf("listen to machines: %w", err)
+	}
+	s.subs = append(s.subs, sub)
+	return nil
 }
 
 // Close takes no more requests and waits for those under way; what waits for a decision is cut off and answered as unavailable.

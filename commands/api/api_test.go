@@ -31,9 +31,20 @@ type people map[string]User
 
 func (p people) User(name string) (User, bool) { u, ok := p[name]; return u, ok }
 
-type noHosts struct{}
+// rows is a reader with what it knows by id; an account sees its own.
+type rows map[string]struct{ account, json string }
 
-func (noHosts) HostOf(events.VMID, events.AccountID) (events.MachineID, bool) { return "", false }
+func (r rows) Get(_ context.Context, u User, _ events.Kind, q events.ReadRequest) events.ReadAnswer {
+	v, ok := r[q.ID]
+	if !ok || u.Account != "" && string(u.Account) != v.account {
+		return readError(refusal(events.CodeNotFound, "there is no %s", q.ID))
+	}
+	return events.ReadAnswer{Applied: 1, Items: []json.RawMessage{json.RawMessage(v.json)}}
+}
+
+func (r rows) List(context.Context, User, events.Kind, events.ReadRequest) events.ReadAnswer {
+	return events.ReadAnswer{}
+}
 
 func service(t *testing.T) (*Service, *recorder) {
 	t.Helper()
@@ -48,7 +59,7 @@ func service(t *testing.T) (*Service, *recorder) {
 	}
 	r := &recorder{}
 	return New(Config{
-		Decider: r, Blobs: blobs, Secrets: secrets, Domains: noHosts{}, Log: slog.New(slog.DiscardHandler),
+		Decider: r, Blobs: blobs, Secrets: secrets, Reader: rows{"theirs": {"other", `{"id":"theirs","host":"h1"}`}, "stopped": {"acc", `{"id":"stopped","host":null}`}}, Log: slog.New(slog.DiscardHandler),
 		Users: people{
 			"admin": {"admin", events.RoleAdmin, ""},
 			"ann":   {"ann", events.RoleOperate, "acc"},
@@ -188,10 +199,19 @@ func TestSecretsNeedTheRoleAndStayOutOfTheLog(t *testing.T) {
 }
 
 func TestConsoleOfWhatIsNotThere(t *testing.T) {
-	s, _ := service(t)
-	a := s.console(t.Context(), &nats.Msg{Subject: "console.ann.vm", Data: []byte(`{"vm":"x"}`)}).(wire.ConsoleAnswer)
-	if a.Error == nil || a.Error.Code != events.CodeNotFound {
-		t.Errorf("got %+v", a)
+	for body, code := range map[string]string{
+		`{"vm":"x"}`:                    events.CodeNotFound,
+		`{"vm":"theirs"}`:               events.CodeNotFound,
+		`{"vm":"stopped"}`:              events.CodeConflict,
+		`{"vm":"stopped","bytes":-1}`:   events.CodeInvalid,
+		`{"vm":"stopped","bytes":1e99}`: events.CodeInvalid,
+		`{"name":"stopped"}`:            events.CodeInvalid,
+	} {
+		s, _ := service(t)
+		a := s.console(t.Context(), &nats.Msg{Subject: "console.ann.vm", Data: []byte(body)}).(wire.ConsoleAnswer)
+		if a.Error == nil || a.Error.Code != code {
+			t.Errorf("%s: got %+v, want %s", body, a, code)
+		}
 	}
 }
 

@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 
 	"cloudengine/commands/api/wire"
 	"cloudengine/events"
@@ -64,13 +63,6 @@ func fit(a events.ReadAnswer) events.ReadAnswer {
 
 func readError(o events.Outcome) events.ReadAnswer { return events.ReadAnswer{Error: &o} }
 
-// machineConsole is what a host answers on ask.<machine>.console.
-type machineConsole struct {
-	VM    events.VMID `json:"vm"`
-	Data  []byte      `json:"data"`
-	Error string      `json:"error,omitempty"`
-}
-
 // console asks the host of a VM for the end of its console.
 func (s *Service) console(ctx context.Context, m *nats.Msg) any {
 	u, bad := s.who(m.Subject, events.RoleRead)
@@ -87,40 +79,42 @@ func (s *Service) console(ctx context.Context, m *nats.Msg) any {
 	if r.Bytes < 1 || r.Bytes > wire.MaxConsole {
 		return consoleError(r.VM, refusal(events.CodeInvalid, "field \"bytes\": want 1 to %d", wire.MaxConsole))
 	}
-	host, found := s.cfg.Domains.HostOf(r.VM, u.Account)
-	switch {
-	case !found:
-		return consoleError(r.VM, refusal(events.CodeNotFound, "there is no VM %s", r.VM))
-	case host == "":
-		return consoleError(r.VM, refusal(events.CodeConflict, "the VM has no host now; only one that runs has a console"))
+	vm := s.cfg.Reader.Get(ctx, u, events.KindVM, events.ReadRequest{ID: string(r.VM)})
+	if vm.Error != nil {
+		return consoleError(r.VM, *vm.Error)
 	}
-	data, err := s.askConsole(ctx, host, r)
-	if err != nil {
-		return consoleError(r.VM, refusal(events.CodeConflict, "read console on host %s: %v", host, err))
+	var row struct {
+		ID   events.VMID       `json:"id"`
+		Host *events.MachineID `json:"host"`
 	}
-	return wire.ConsoleAnswer{VM: r.VM, Host: host, Data: data}
+	if len(vm.Items) != 1 || json.Unmarshal(vm.Items[0], &row) != nil {
+		return consoleError(r.VM, refusal(events.CodeUnavailable, "the VM could not be looked up"))
+	}
+	if row.Host == nil {
+		return consoleError(row.ID, refusal(events.CodeConflict, "the VM has no host now; only one that runs has a console"))
+	}
+	r.VM = row.ID
+	return s.askConsole(ctx, *row.Host, r)
 }
 
-func (s *Service) askConsole(ctx context.Context, host events.MachineID, r wire.ConsoleRequest) ([]byte, error) {
+func (s *Service) askConsole(ctx context.Context, host events.MachineID, r wire.ConsoleRequest) wire.ConsoleAnswer {
 	body, err := json.Marshal(r)
 	if err != nil {
-		return nil, err
+		return consoleError(r.VM, refusal(events.CodeInvalid, "%v", err))
 	}
 	reply, err := s.cfg.Bus.RequestWithContext(ctx, events.MachineRequestSubject(host, "console"), body)
 	if err != nil {
-		return nil, fmt.Errorf("the host does not answer: %w", err)
+		return consoleError(r.VM, refusal(events.CodeConflict, "host %s does not answer (%v)", host, err))
 	}
-	var a machineConsole
+	var a wire.ConsoleAnswer
 	if err := json.Unmarshal(reply.Data, &a); err != nil {
-		return nil, fmt.Errorf("read answer: %w", err)
+		return consoleError(r.VM, refusal(events.CodeConflict, "host %s gave an answer that cannot be read", host))
 	}
-	if a.Error != "" {
-		return nil, fmt.Errorf("the host says: %.200s", a.Error)
-	}
+	a.VM, a.Host = r.VM, host // a machine can lie only about what the guest printed
 	if len(a.Data) > r.Bytes {
 		a.Data = a.Data[len(a.Data)-r.Bytes:]
 	}
-	return a.Data, nil
+	return a
 }
 
 func consoleError(vm events.VMID, o events.Outcome) wire.ConsoleAnswer {
