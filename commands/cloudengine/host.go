@@ -30,7 +30,7 @@ func (a *app) hostCommand() *cobra.Command {
 	list.Example = "  cloudengine host list"
 	show := a.showCommand(events.KindHost, "a host", hostFields)
 	show.Example = "  cloudengine host show host1"
-	cmd.AddCommand(list, show, a.orphanCommand(), a.actOn(actOn{
+	cmd.AddCommand(list, show, a.inspectCommand(), a.orphanCommand(), a.actOn(actOn{
 		kind: events.KindHost, verb: "cordon", short: "Start no more VMs on a host; what runs goes on",
 		example: "  cloudengine host cordon host1 --reason \"memory errors\"",
 	}), a.actOn(actOn{

@@ -18,6 +18,7 @@ import (
 // rackFlags say what "rack up" starts, and where from.
 type rackFlags struct {
 	dir, data    string
+	namespace    string
 	image, guest string
 	hosts        int
 	ram          mebibytes
@@ -36,6 +37,7 @@ in there too; its bus and its HTTP port are forwarded to loopback outside, so al
 	pf := cmd.PersistentFlags()
 	pf.StringVar(&f.dir, "rack-dir", "bin/rack", "state and logs of the rack")
 	pf.StringVar(&f.data, "data", "data", "data directory of the control plane")
+	pf.StringVar(&f.namespace, "namespace", "cerack", "network namespace of the rack; racks that are up at once need different ones")
 	up := &cobra.Command{
 		Use: "up", Short: "Start a rack and a control plane, and run a first VM", Args: cobra.NoArgs,
 		Long: `Start a rack and a control plane, and run a first VM. It needs root, for the namespace. What the log in --data knows already is used
@@ -134,7 +136,7 @@ func (a *app) rackSerial(dir, name string) error {
 
 // config says how the rack is made, and where the control plane listens inside.
 func (f rackFlags) config(say func(string)) (c rack.Config, bus, web string, err error) {
-	c = rack.Config{Dir: f.dir, Hosts: f.hosts, MemoryMiB: int(f.ram), Progress: say}
+	c = rack.Config{Dir: f.dir, Namespace: f.namespace, Hosts: f.hosts, MemoryMiB: int(f.ram), Progress: say}
 	r, err := rack.New(c)
 	if err != nil {
 		return c, "", "", err

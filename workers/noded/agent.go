@@ -29,6 +29,7 @@ type agent struct {
 	edges    edges
 	capacity *events.Capacity
 
+	worker   *host.Worker
 	wishes   *workers.Wishes
 	loop     *workers.Loop[host.Observed]
 	reporter *workers.Reporter
@@ -66,6 +67,7 @@ func newAgent(ctx context.Context, o options, c boot.Config, log *slog.Logger) (
 // wire joins worker, loop and reporter.
 func (a *agent) wire() {
 	w := &host.Worker{Boot: a.conf.BootID, Tools: a.edges.tools, Store: a.edges.store, Blobs: a.edges.blobs, TSCMode: a.opt.tsc}
+	a.worker = w
 	a.reporter = &workers.Reporter{
 		Machine: a.machine, Boot: a.conf.BootID, Capacity: func() *events.Capacity { return a.capacity },
 		Next: a.keep.next, Send: a.bus.report, Log: a.log,

@@ -44,7 +44,7 @@ type planAnswer struct {
 
 // answerQuestions answers what the control plane asks of a live machine.
 func (b *bus) answerQuestions(nc *nats.Conn) error {
-	for what, answer := range map[string]func([]byte) any{"console": b.a.console, "plan": b.a.plan} {
+	for what, answer := range map[string]func([]byte) any{"console": b.a.console, "plan": b.a.plan, "inspect": b.a.inspect} {
 		_, err := nc.Subscribe(events.MachineRequestSubject(b.a.machine, what), func(m *nats.Msg) {
 			body, err := json.Marshal(answer(m.Data))
 			if err == nil {
