@@ -22,6 +22,10 @@ func TestMain(m *testing.M) {
 	if code, is := rack.RunHelper(os.Args); is {
 		os.Exit(code)
 	}
+	// With the race detector every helper would linger for a second at its end.
+	if err := os.Setenv("GORACE", "atexit_sleep_ms=0"); err != nil {
+		panic(err)
+	}
 	os.Exit(m.Run())
 }
 
