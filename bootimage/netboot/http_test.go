@@ -46,7 +46,7 @@ func TestScript(t *testing.T) {
 echo CloudEngine: host1 boots image VERSION
 imgfree
 kernel http://10.77.0.1:8080/image/VERSION/xen console=com1 com1=115200,8n1 dom0_mem=1024M,max:1024M sched=credit || goto retry
-module http://10.77.0.1:8080/image/VERSION/vmlinuz console=hvc0 quiet rdinit=/init net.ifnames=0 random.trust_cpu=on panic=10 ce.nic=52:54:00:77:00:01 || goto retry
+module http://10.77.0.1:8080/image/VERSION/vmlinuz console=hvc0 quiet rdinit=/init net.ifnames=0 random.trust_cpu=on panic=3 ce.nic=52:54:00:77:00:01 || goto retry
 module http://10.77.0.1:8080/boot/52:54:00:77:00:01/initrd.img?image=VERSION || goto retry
 boot || goto retry
 :retry

@@ -32,7 +32,7 @@ import (
 // a machine that is neither dead nor alive. The reason is in the serial log.
 const (
 	DefaultXenArgs  = "console=com1 com1=115200,8n1 dom0_mem=1024M,max:1024M sched=credit"
-	DefaultDom0Args = "console=hvc0 quiet rdinit=/init net.ifnames=0 random.trust_cpu=on panic=10"
+	DefaultDom0Args = "console=hvc0 quiet rdinit=/init net.ifnames=0 random.trust_cpu=on panic=3"
 )
 
 // Options configure a Service. DataDir and HTTP are needed; ImageDir, or nothing can boot.
