@@ -71,8 +71,8 @@ func (o *Options) defaults() error {
 	return nil
 }
 
-// Image builds the boot image into <Out>/<version>/ and lets <Out>/current point to it. Only one build may run at a
-// time with the same Cache.
+// Image builds the boot image into <Out>/<version>/ and lets <Out>/current point to it. Builds with
+// the same Cache wait for each other.
 func Image(ctx context.Context, o Options) (bootimage.Manifest, error) {
 	m, err := image(ctx, o)
 	if err != nil {
@@ -85,11 +85,34 @@ func image(ctx context.Context, o Options) (bootimage.Manifest, error) {
 	if err := o.defaults(); err != nil {
 		return bootimage.Manifest{}, err
 	}
-	stage, err := os.MkdirTemp(o.Cache, "stage-")
+	release, err := lockCache(ctx, o.Cache, o.Say)
+	if err != nil {
+		return bootimage.Manifest{}, err
+	}
+	defer release()
+	for _, left := range []string{filepath.Join(o.Out, ".stage-*"), filepath.Join(o.Cache, "uroot-*")} {
+		prune(filepath.Dir(left), filepath.Base(left), 0) // of builds that were killed
+	}
+	stage, err := os.MkdirTemp(o.Out, ".stage-")
 	if err != nil {
 		return bootimage.Manifest{}, fmt.Errorf("make staging directory: %w", err)
 	}
 	defer os.RemoveAll(stage)
+	m, err := assemble(ctx, o, stage)
+	if err != nil {
+		return m, err
+	}
+	if err := publish(stage, o.Out, &m); err != nil {
+		return m, err
+	}
+	if o.Keep > 0 {
+		prune(o.Out, strings.Repeat("[0-9a-f]", len(m.Version)), o.Keep)
+	}
+	return m, nil
+}
+
+// assemble puts the parts of the image into the stage and says what they were made of.
+func assemble(ctx context.Context, o Options, stage string) (bootimage.Manifest, error) {
 	m := bootimage.Manifest{}
 	s := newStore(o)
 	kernel, err := kernelPackage(ctx, s)
@@ -111,12 +134,6 @@ func image(ctx context.Context, o Options) (bootimage.Manifest, error) {
 	m.Packages = packagesOf(append(b.files, imageFile{from: xen}, imageFile{from: kernel}))
 	for _, t := range b.tools {
 		m.Tools = append(m.Tools, bootimage.Tool{Name: t.name, Version: t.version})
-	}
-	if err := publish(stage, o.Out, &m); err != nil {
-		return m, err
-	}
-	if o.Keep > 0 {
-		prune(o.Out, strings.Repeat("[0-9a-f]", len(m.Version)), o.Keep)
 	}
 	return m, nil
 }

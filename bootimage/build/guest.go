@@ -40,6 +40,11 @@ func guest(ctx context.Context, o Options, out string) error {
 	if err := os.MkdirAll(out, 0o755); err != nil {
 		return fmt.Errorf("make directory: %w", err)
 	}
+	release, err := lockCache(ctx, o.Cache, o.Say)
+	if err != nil {
+		return err
+	}
+	defer release()
 	s := newStore(o)
 	kernel, err := kernelPackage(ctx, s)
 	if err != nil {

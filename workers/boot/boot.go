@@ -41,6 +41,8 @@ type Config struct {
 	BootID string `json:"-"` // /proc/sys/kernel/random/boot_id
 	IsXen  bool   `json:"-"` // this is Xen's control domain
 	Lease  Lease  `json:"-"` // boot network
+	// XenstoreLost is set when Up returned ErrXenstoreLost: no call of xl will work in this boot.
+	XenstoreLost bool `json:"-"`
 }
 
 // ErrXenstoreLost says that xenstored ran in this boot and is gone. It cannot be started again: the domains would stay
@@ -77,6 +79,7 @@ func up(ctx context.Context, log *slog.Logger) (Config, error) {
 		return c, err
 	}
 	xenErr, err := upServices(ctx, log, &c)
+	c.XenstoreLost = xenErr != nil
 	if err != nil {
 		return c, err
 	}
@@ -153,12 +156,12 @@ func parseConfig(body []byte) (Config, error) {
 }
 
 // Watch keeps up what Up brought up, until ctx ends: the console daemon, the size of console logs, the lease, the
-// clock. It returns nil when ctx ended, and ErrXenstoreLost as soon as xenstored is gone.
+// clock. It returns nil when ctx ended, and ErrXenstoreLost as soon as xenstored is gone (unless Up has said so already).
 func Watch(ctx context.Context, log *slog.Logger, c Config) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return watchNetwork(ctx, log, c.Lease) })
 	group.Go(func() error { return watchClock(ctx, log, c.HTTP) })
-	if c.IsXen {
+	if c.IsXen && !c.XenstoreLost {
 		group.Go(func() error { return watchXen(ctx, log) })
 		group.Go(func() error { return watchConsoles(ctx, log) })
 	}
