@@ -18,7 +18,7 @@ type Account struct {
 var accountTable = newTable[Account]("accounts")
 
 var accounts = &Model{
-	Kind: events.KindAccount, Table: accountTable, Scope: ScopeSelf, event: accountEvent,
+	Kind: events.KindAccount, Table: accountTable, Scope: ScopeSelf, Named: "name", event: accountEvent,
 	Reads: []string{"account.created.v1", "account.deleted.v1"},
 }
 

@@ -12,6 +12,7 @@ type Model struct {
 	Kind  events.Kind // under which its rows are asked for
 	Table *Table
 	Scope Scope
+	Named string   // column with the name that people use, unique in its account; empty: none
 	Reads []string // wire names of the events that change its rows
 	event func(f *fold, e events.Event) error
 }

@@ -31,7 +31,7 @@ type Host struct {
 var hostTable = newTable[Host]("hosts")
 
 var hosts = &Model{
-	Kind: events.KindHost, Table: hostTable, Scope: ScopeNone, event: hostEvent,
+	Kind: events.KindHost, Table: hostTable, Scope: ScopeNone, Named: "name", event: hostEvent,
 	Reads: []string{"host.registered.v1", "host.ready.v1", "host.cordoned.v1", "host.uncordoned.v1", "machine.enrolled.v1", "machine.silent.v1",
 		"machine.returned.v1", "machine.removed.v1", "vm.run_granted.v1", "vm.grant_ended.v1",
 		"vm.stale_domain_ended.v1", "host.orphan_found.v1", "host.orphan_gone.v1", "machine.power_observed.v1", "log.opened.v1"},

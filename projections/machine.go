@@ -51,7 +51,7 @@ type Machine struct {
 var machineTable = newTable[Machine]("machines")
 
 var machines = &Model{
-	Kind: events.KindMachine, Table: machineTable, Scope: ScopeNone, event: machineEvent,
+	Kind: events.KindMachine, Table: machineTable, Scope: ScopeNone, Named: "name", event: machineEvent,
 	Reads: []string{"machine.added.v1", "machine.removed.v1", "machine.power_wanted.v1", "machine.power_observed.v1", "machine.bmc_checked.v1",
 		"machine.boot_served.v1", "machine.enrolled.v1", "machine.silent.v1", "machine.returned.v1", "machine.contradicted.v1"},
 }

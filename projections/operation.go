@@ -49,7 +49,7 @@ type Operation struct {
 var operationTable = newTable[Operation]("operations")
 
 var operations = &Model{
-	Kind: events.KindOperation, Table: operationTable, Scope: ScopeOwnOrActor, event: operationEvent,
+	Kind: events.KindOperation, Table: operationTable, Scope: ScopeOwnOrActor, Named: "intent", event: operationEvent,
 	Reads: []string{"operation.started.v1", "operation.done.v1", "operation.failed.v1", "operation.timed_out.v1"},
 }
 

@@ -29,7 +29,7 @@ type Orphan struct {
 var orphanTable = newTable[Orphan]("orphans")
 
 var orphans = &Model{
-	Kind: KindOrphan, Table: orphanTable, Scope: ScopeNone, event: orphanEvent,
+	Kind: KindOrphan, Table: orphanTable, Scope: ScopeNone, Named: "uuid", event: orphanEvent,
 	Reads: []string{"host.orphan_found.v1", "host.orphan_gone.v1", "host.orphan_stop_wanted.v1", "vm.run_granted.v1", "machine.enrolled.v1", "machine.power_observed.v1",
 		"machine.removed.v1"},
 }

@@ -19,7 +19,7 @@ type Secret struct {
 var secretTable = newTable[Secret]("secrets")
 
 var secrets = &Model{
-	Kind: events.KindSecret, Table: secretTable, Scope: ScopeNone, event: secretEvent,
+	Kind: events.KindSecret, Table: secretTable, Scope: ScopeNone, Named: "name", event: secretEvent,
 	Reads: []string{"secret.set.v1"},
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -47,6 +48,31 @@ func (t *Table) Has(column string) bool {
 		}
 	}
 	return false
+}
+
+// Parse reads the text of a column's value, to compare rows with it. Lists, times and objects cannot be compared.
+func (t *Table) Parse(column, text string) (any, error) {
+	for i, c := range t.Columns {
+		if c != column {
+			continue
+		}
+		typ := t.typ.Field(i).Type
+		if typ.Kind() == reflect.Pointer {
+			typ = typ.Elem()
+		}
+		switch typ.Kind() {
+		case reflect.String:
+			return text, nil
+		case reflect.Bool:
+			return strconv.ParseBool(text)
+		case reflect.Int, reflect.Int64:
+			return strconv.ParseInt(text, 10, 64)
+		case reflect.Uint64:
+			return strconv.ParseUint(text, 10, 64)
+		}
+		return nil, fmt.Errorf("column %s cannot be compared", column)
+	}
+	return nil, fmt.Errorf("there is no column %s", column)
 }
 
 // Values appends the values of a row to dst, in the order of Columns. NULL is nil; times are UTC.

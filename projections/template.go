@@ -27,7 +27,7 @@ type Template struct {
 var templateTable = newTable[Template]("templates")
 
 var templates = &Model{
-	Kind: events.KindTemplate, Table: templateTable, Scope: ScopeOwnOrAll, event: templateEvent,
+	Kind: events.KindTemplate, Table: templateTable, Scope: ScopeOwnOrAll, Named: "name", event: templateEvent,
 	Reads: []string{"template.created.v1", "template.deleted.v1"},
 }
 

@@ -23,7 +23,7 @@ type User struct {
 var userTable = newTable[User]("users")
 
 var users = &Model{
-	Kind: events.KindUser, Table: userTable, Scope: ScopeOwn, event: userEvent,
+	Kind: events.KindUser, Table: userTable, Scope: ScopeOwn, Named: "name", event: userEvent,
 	Reads: []string{"user.created.v1", "user.revoked.v1"},
 }
 

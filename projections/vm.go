@@ -60,7 +60,7 @@ type VM struct {
 var vmTable = newTable[VM]("vms")
 
 var vms = &Model{
-	Kind: events.KindVM, Table: vmTable, Scope: ScopeOwn, event: vmEvent,
+	Kind: events.KindVM, Table: vmTable, Scope: ScopeOwn, Named: "name", event: vmEvent,
 	Reads: []string{"vm.created.v1", "vm.deleted.v1", "vm.run_wanted.v1", "vm.run_granted.v1", "vm.grant_ended.v1", "vm.domain_observed.v1",
 		"vm.step_failed.v1", "vm.restart_wanted.v1", "vm.became_unknown.v1", "vm.became_known.v1", "vm.stale_domain_found.v1", "vm.stale_domain_ended.v1"},
 }
@@ -137,6 +137,9 @@ func vmObserved(v *VM, d events.VMDomainObserved, now time.Time) {
 		return // of a grant that is over
 	}
 	v.DomID, v.DomainState, v.ShutdownReason = &d.DomID, known(d.State), known(d.ShutdownReason)
+	if d.State == events.DomainAbsent {
+		v.DomID = nil
+	}
 	v.DomainMemoryMiB, v.DomainVCPUs, v.DomainWeight = known(d.MemoryMiB), known(d.VCPUs), known(d.Weight)
 	if d.Restarts != v.Restarts {
 		v.RunningSince = nil
@@ -174,6 +177,8 @@ func vmState(v *VM) string {
 		return VMPaused
 	case events.DomainCrashed:
 		return VMCrashed
+	case events.DomainAbsent:
+		return VMStarting // its host has the grant, and makes it again
 	case events.DomainShutdown:
 		return vmShutState(v)
 	}
