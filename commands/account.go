@@ -275,15 +275,6 @@ func (s *State) UserByKey(key string) (User, bool) {
 	return *u, true
 }
 
-// User finds a user by id, revoked or not.
-func (s *State) User(id events.UserID) (User, bool) {
-	u, ok := s.users[id]
-	if !ok {
-		return User{}, false
-	}
-	return *u, true
-}
-
 // UserByName finds a user, unless revoked.
 func (s *State) UserByName(name string) (User, bool) {
 	u, ok := s.userByName(name)

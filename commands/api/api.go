@@ -12,7 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"sync"
 	"time"
 
@@ -46,7 +45,7 @@ type Reader interface {
 	List(ctx context.Context, u User, kind events.Kind, q events.ReadRequest) events.ReadAnswer
 }
 
-// Config holds what a Service works with. All fields but Heard and the limits are needed.
+// Config holds what a Service works with. All fields but the limits are needed.
 type Config struct {
 	Bus     *nats.Conn // in the account of the control plane; not closed here
 	Decider Decider
@@ -54,7 +53,6 @@ type Config struct {
 	Reader  Reader
 	Blobs   *Blobs
 	Secrets *Secrets
-	Heard   func(events.MachineID) // is told of each sign of life of a machine; may be nil
 	Log     *slog.Logger
 
 	ActorRate   rate.Limit // requests per second of one user; 0 = 20000
@@ -121,10 +119,6 @@ func (s *Service) Open() error {
 			return err
 		}
 	}
-	if err := s.listen(); err != nil {
-		s.closeLocked()
-		return err
-	}
 	if err := s.cfg.Bus.Flush(); err != nil {
 		s.closeLocked()
 		return fmt.Errorf("open bus endpoints: %w", err)
@@ -155,21 +149,6 @@ func (s *Service) subscribe(ctx context.Context, subject string, h handler) erro
 	}
 	s.subs = append(s.subs, sub)
 	return sub.SetPendingLimits(-1, 256<<20)
-}
-
-// listen hears the machines' signs of life, which have no answer.
-func (s *Service) listen() error {
-	if s.cfg.Heard == nil {
-		return nil
-	}
-	sub, err := s.cfg.Bus.Subscribe("tel.*.alive", func(m *nats.Msg) {
-		s.cfg.Heard(events.MachineID(strings.Split(m.Subject, ".")[1]))
-	})
-	if err != nil {
-		return fmt.Errorf("listen to machines: %w", err)
-	}
-	s.subs = append(s.subs, sub)
-	return nil
 }
 
 // Close takes no more requests and waits for those under way; what waits for a decision is cut off and answered as unavailable.

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"cloudengine/events/feed"
+	"cloudengine/events/feed/alerts"
+	"cloudengine/projections/mysql"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// openReadModels opens MariaDB. It is filled once the log is there.
+func (s *server) openReadModels(ctx context.Context) error {
+	var err error
+	s.database, err = mysql.Open(ctx, mysql.Config{DSN: s.opts.dsn, Dir: s.path("mariadb"), Log: s.log.With("part", "mariadb")})
+	if err != nil {
+		return err
+	}
+	s.parts.onStop("database", s.database.Close)
+	s.projector = mysql.NewProjector(s.database.DB, s.log.With("part", "projections"))
+	s.reader = newReader(s.database.DB, s.projector, s.log.With("part", "read"))
+	return nil
+}
+
+// startDerived starts what follows from the log: read models, FEED, DESIRED, and the handlers on FEED.
+func (s *server) startDerived(ctx context.Context) error {
+	log := byNumber{s.plane.JS, s.plane.Journal}
+	s.parts.run("projections", func(ctx context.Context) error {
+		if err := s.projector.Run(ctx, log); err != nil {
+			return fmt.Errorf("keep read models: %w", err)
+		}
+		return nil
+	})
+	s.parts.run("feed", s.deriver.Run)
+	s.parts.run("desired", func(ctx context.Context) error { return s.desired.Run(ctx, log) })
+	return s.startHandlers(ctx)
+}
+
+// startHandlers starts the router of handlers on FEED: alerts and the power worker.
+func (s *server) startHandlers(ctx context.Context) error {
+	replicas := 1
+	if s.opts.cluster != "" {
+		replicas = 3
+	}
+	if err := feed.EnsureParked(ctx, s.plane.JS, replicas); err != nil {
+		return err
+	}
+	conn, err := s.plane.Bus.Connect("handlers")
+	if err != nil {
+		return err
+	}
+	s.parts.onStop("connection of handlers", func() error { conn.Close(); return nil })
+	js, err := jetstream.New(conn)
+	if err != nil {
+		return fmt.Errorf("open JetStream: %w", err)
+	}
+	router, err := feed.NewRouter(js, s.log.With("part", "handlers"))
+	if err != nil {
+		return err
+	}
+	alert := alerts.Handler(s.log.With("part", "alerts"))
+	err = router.Handle(feed.Registration{
+		Name: "alerts", Subjects: alerts.Subjects,
+		Handle: func(ctx context.Context, d feed.Delivery) error { return alert(ctx, d.FeedMessage) },
+	})
+	if err != nil {
+		return err
+	}
+	s.parts.run("handlers", router.Run)
+	select {
+	case <-router.Running():
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,35 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"log/slog"
+
+	"cloudengine/commands/api"
+	"cloudengine/events"
+	"cloudengine/projections/read"
+)
+
+// reader answers questions within what a user may see.
+type reader struct{ rows *read.Reader }
+
+func newReader(db *sql.DB, w read.Waiter, log *slog.Logger) reader {
+	return reader{read.New(db, w, log)}
+}
+
+func scopeOf(u api.User) read.Scope {
+	if u.Account == "" {
+		return read.Everything(u.Name)
+	}
+	return read.Within(u.Name, u.Account)
+}
+
+// Get reads one object.
+func (r reader) Get(ctx context.Context, u api.User, kind events.Kind, q events.ReadRequest) events.ReadAnswer {
+	return r.rows.Get(ctx, scopeOf(u), kind, q)
+}
+
+// List reads a page.
+func (r reader) List(ctx context.Context, u api.User, kind events.Kind, q events.ReadRequest) events.ReadAnswer {
+	return r.rows.List(ctx, scopeOf(u), kind, q)
+}

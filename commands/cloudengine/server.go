@@ -1,0 +1,159 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"cloudengine/commands/api"
+	"cloudengine/commands/dispatch"
+	"cloudengine/commands/dispatch/plane"
+	"cloudengine/events/broker"
+	"cloudengine/events/feed"
+	"cloudengine/projections/desired"
+	"cloudengine/projections/mysql"
+
+	"golang.org/x/sys/unix"
+)
+
+// server is a managing server in the making. Each step of start starts some parts and leaves them with the supervisor; what one part
+// needs of another is in the fields. Parts are stopped in the reverse order.
+type server struct {
+	opts  serveOptions
+	log   *slog.Logger
+	parts *supervisor
+
+	listener  net.Listener // nil: no HTTP
+	blobs     *api.Blobs
+	secrets   *api.Secrets
+	plane     *plane.Plane
+	own       api.Everywhere
+	database  *mysql.Database
+	projector *mysql.Projector
+	reader    api.Reader
+	deriver   *feed.Deriver
+	desired   *desired.Publisher
+	api       *api.Service
+
+	machinesChanged chan struct{} // of capacity 1
+}
+
+// start starts the parts in the order in which they need each other.
+func (s *server) start(ctx context.Context) error {
+	for _, step := range []struct {
+		name  string
+		start func(context.Context) error
+	}{
+		{"http", s.listenHTTP},
+		{"stores", s.openStores},
+		{"read models", s.openReadModels},
+		{"bus and log", s.startPlane},
+		{"derived streams", s.startDerived},
+		{"boot service", s.startHTTP},
+	} {
+		began := time.Now()
+		if err := step.start(ctx); err != nil {
+			return fmt.Errorf("start %s: %w", step.name, err)
+		}
+		s.log.Debug("started", "part", step.name, "took", time.Since(began).Round(time.Millisecond))
+	}
+	return nil
+}
+
+func (s *server) path(words ...string) string {
+	return filepath.Join(append([]string{s.opts.data}, words...)...)
+}
+
+// lockData makes the data directory and keeps a second server out of it.
+func lockData(dir string) (unlock func(), err error) {
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return nil, fmt.Errorf("make data directory: %w", err)
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open lock of the data directory: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		err = fmt.Errorf("lock data directory %s: %w (another \"cloudengine serve\" uses it: stop that, or name another directory with --data)", dir, err)
+		return nil, errors.Join(err, f.Close())
+	}
+	return func() { _ = f.Close() }, nil // gives the lock up; nothing was written
+}
+
+func (s *server) openStores(context.Context) error {
+	var err error
+	if s.blobs, err = api.OpenBlobs(s.path("blobs")); err != nil {
+		return err
+	}
+	s.secrets, err = api.OpenSecrets(s.path("secrets"), s.path("master.key"))
+	return err
+}
+
+// startPlane starts bus, log and dispatcher, and with them all that must hear of every decision from the first on.
+func (s *server) startPlane(ctx context.Context) error {
+	key, made, err := adminKey(s.path(adminKeyFile))
+	if err != nil {
+		return err
+	}
+	bus, err := s.busOptions()
+	if err != nil {
+		return err
+	}
+	s.plane, err = plane.Start(ctx, plane.Options{
+		Bus: bus, Logger: s.log, Dispatch: dispatch.Options{AdminKey: key, Silence: s.opts.silence},
+	}, s.attach)
+	if err != nil {
+		return err
+	}
+	s.parts.onStop("bus and log", func() error { s.plane.Stop(); return nil })
+	if err := s.plane.Dispatch.Wait(ctx, 2); err != nil { // the log is open, and there is an administrator
+		return fmt.Errorf("wait for the log to be opened: %w", err)
+	}
+	return s.keepAdminKey(key, made)
+}
+
+func (s *server) busOptions() (broker.Options, error) {
+	o := broker.Options{Dir: s.path("streams"), Listen: s.opts.listen, Name: s.opts.name, UnsafeNoFsync: s.opts.unsafeNoFsync}
+	if s.opts.unsafeNoFsync {
+		s.log.Warn("fsync is off: a power failure loses acknowledged decisions")
+	}
+	if s.opts.cluster == "" {
+		return o, nil
+	}
+	secret, err := s.opts.secret()
+	o.Cluster = &broker.Cluster{Listen: s.opts.cluster, Routes: s.opts.routes, Secret: secret}
+	return o, err
+}
+
+// attach registers what hears of decisions and of this server's becoming active. The dispatcher does not run yet.
+func (s *server) attach(p *plane.Plane) error {
+	var err error
+	if s.deriver, err = feed.NewDeriver(p.Conn, feed.FromJournal(p.Journal), s.log.With("part", "feed")); err != nil {
+		return err
+	}
+	s.own = api.Everywhere{Here: p.Dispatch, Active: p.Dispatch.Active, Bus: p.Conn}
+	s.desired = desired.NewPublisher(p.JS, p.Dispatch.Active, s.log.With("part", "desired"))
+	s.api = api.New(api.Config{
+		Bus: p.Conn, Decider: p.Dispatch, Users: users{p.Dispatch}, Reader: s.reader, Blobs: s.blobs, Secrets: s.secrets,
+		Log: s.log.With("part", "api"),
+	})
+	p.Dispatch.OnApplied(s.deriver.Apply)
+	p.Dispatch.OnApplied(s.desired.Apply)
+	p.Dispatch.OnApplied(s.noteMachines)
+	p.Dispatch.OnActive(func(active bool) {
+		s.desired.Wake()
+		if !active {
+			s.api.Close()
+			return
+		}
+		if err := s.api.Open(); err != nil {
+			s.log.Error("the endpoints could not be opened; clients will get no answer", "error", err)
+		}
+	})
+	return nil
+}
