@@ -75,7 +75,7 @@ func ParseList(out []byte) ([]Domain, error) {
 		if err != nil {
 			return nil, err
 		}
-		if d.DomID == 0 {
+		if d.DomID == 0 && !dom0 {
 			dom0 = true
 			continue
 		}
@@ -85,9 +85,9 @@ func ParseList(out []byte) ([]Domain, error) {
 		return nil, fmt.Errorf("read list of domains: dom0 is not in it: %w", errShape)
 	}
 	sort.Slice(all, func(i, j int) bool { return all[i].DomID < all[j].DomID })
-	for i := 1; i < len(all); i++ {
-		if all[i].DomID == all[i-1].DomID {
-			return nil, fmt.Errorf("read list of domains: domain %d twice: %w", all[i].DomID, errShape)
+	for i, d := range all {
+		if d.DomID == 0 || i > 0 && d.DomID == all[i-1].DomID {
+			return nil, fmt.Errorf("read list of domains: domain %d twice: %w", d.DomID, errShape)
 		}
 	}
 	return all, nil

@@ -27,6 +27,19 @@ var _ Toolstack = (*XL)(nil)
 // ErrTool says that xl ended with an error; its text is in the message.
 var ErrTool = errors.New("xl failed")
 
+// read runs a call that changes nothing. If xl dies of a signal it is called again: under software emulation a program's start
+// crashes now and then (seen: ld.so reads its thread pointer as 0).
+func (x *XL) read(ctx context.Context, args ...string) ([]byte, error) {
+	for range 3 {
+		out, err := x.run(ctx, args...)
+		var exit *exec.ExitError
+		if err == nil || ctx.Err() != nil || !errors.As(err, &exit) || exit.Exited() {
+			return out, err
+		}
+	}
+	return x.run(ctx, args...)
+}
+
 func (x *XL) run(ctx context.Context, args ...string) ([]byte, error) {
 	if x.Called != nil {
 		x.Called(args)
@@ -47,7 +60,7 @@ func (x *XL) run(ctx context.Context, args ...string) ([]byte, error) {
 
 // Info asks the hypervisor.
 func (x *XL) Info(ctx context.Context) (Info, error) {
-	out, err := x.run(ctx, "info")
+	out, err := x.read(ctx, "info")
 	if err != nil {
 		return Info{}, err
 	}
@@ -62,7 +75,7 @@ func (x *XL) List(ctx context.Context) ([]Domain, error) {
 	}
 	ch := make(chan answer, 1)
 	go func() {
-		out, err := x.run(ctx, "sched-credit")
+		out, err := x.read(ctx, "sched-credit")
 		if err != nil {
 			ch <- answer{nil, err}
 			return
@@ -70,7 +83,7 @@ func (x *XL) List(ctx context.Context) ([]Domain, error) {
 		w, err := ParseWeights(out)
 		ch <- answer{w, err}
 	}()
-	out, err := x.run(ctx, "list", "-v")
+	out, err := x.read(ctx, "list", "-v")
 	weights := <-ch
 	if err != nil {
 		return nil, err
