@@ -65,10 +65,23 @@ func (a *app) send(ctx context.Context, c *client.Client, f *intentFlags, in int
 	if err := a.told(answer, in, f.dryRun); err != nil {
 		return answer, err
 	}
+	if answer.Number > 0 && answer.Outcome.Status == events.Accepted {
+		a.settle(ctx, c, answer.Number)
+	}
 	if f.wait && !f.dryRun && answer.Outcome.Status == events.Accepted {
 		return answer, a.waitFor(ctx, c, answer)
 	}
 	return answer, nil
+}
+
+// settle waits a moment until the read models have a decision, so that the next command sees what this one did. They may be behind
+// or away: that changes nothing about the decision.
+func (a *app) settle(ctx context.Context, c *client.Client, number uint64) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	if _, err := c.Read(ctx, events.KindAccount, "list", events.ReadRequest{Limit: 1, WaitFor: number}); err != nil {
+		a.talk("the read models are behind: what you read next may not show it yet")
+	}
 }
 
 // told prints an outcome: talk on stderr, and on stdout what a program would want of it.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"net"
 
 	"cloudengine/commands/api/client"
 	"cloudengine/events"
@@ -66,7 +67,7 @@ func (a *app) machineAdd() *cobra.Command {
 				args["serial"] = serial
 			}
 			if bmc != "" {
-				args["bmc"] = events.BMC{Address: bmc, User: bmcUser, Secret: bmcSecret}
+				args["bmc"] = events.BMC{Address: withPort(bmc, ipmiPort), User: bmcUser, Secret: bmcSecret}
 			} else if bmcUser != "" || bmcSecret != "" {
 				return usagef("--bmc-user and --bmc-secret need --bmc")
 			}
@@ -89,6 +90,17 @@ func (a *app) machineAdd() *cobra.Command {
 	fs.StringVar(&bmcSecret, "bmc-secret", "", "name of the secret that holds the password")
 	must(cmd.MarkFlagRequired("mac"))
 	return cmd
+}
+
+// ipmiPort is where BMCs listen (IPMI 2.0, section 13.1.2).
+const ipmiPort = "623"
+
+// withPort adds a port to an address that has none.
+func withPort(address, port string) string {
+	if _, _, err := net.SplitHostPort(address); err == nil {
+		return address
+	}
+	return net.JoinHostPort(address, port)
 }
 
 func (a *app) machinePower() *cobra.Command {

@@ -197,7 +197,7 @@ func (u *raising) addMachines(ctx context.Context) error {
 		}
 		_, err = u.do(ctx, "add machine "+m.Name, events.KindMachine, "add", map[string]any{
 			"name": m.Name, "macs": []string{m.MAC}, "serial": m.Serial, "roles": []string{events.RoleHost},
-			"bmc": events.BMC{Address: m.BMC.String(), User: m.BMCUser, Secret: secret},
+			"bmc": events.BMC{Address: withPort(m.BMC.String(), ipmiPort), User: m.BMCUser, Secret: secret},
 		})
 		if err != nil {
 			return err

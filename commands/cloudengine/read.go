@@ -256,17 +256,21 @@ func (a *app) completeFlag(cmd *cobra.Command, flag string, kind events.Kind) {
 func (a *app) namesOf(cmd *cobra.Command, kind events.Kind, begun string) ([]string, cobra.ShellCompDirective) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
-	if err := a.settings(cmd); err != nil {
+	failed := func(err error) ([]string, cobra.ShellCompDirective) {
+		cobra.CompDebugln(err.Error(), false)
 		return nil, cobra.ShellCompDirectiveError
+	}
+	if err := a.settings(cmd); err != nil {
+		return failed(err)
 	}
 	c, err := a.connect(ctx)
 	if err != nil {
-		return nil, cobra.ShellCompDirectiveError
+		return failed(err)
 	}
 	defer c.Close()
 	rows, err := a.all(ctx, c, kind, events.ReadRequest{Limit: 1000})
 	if err != nil {
-		return nil, cobra.ShellCompDirectiveError
+		return failed(err)
 	}
 	var out []string
 	for _, r := range rows {

@@ -52,24 +52,25 @@ func envName(flag string) string {
 //	serve:
 //	  data: /var/lib/cloudengine
 func (a *app) readConfig(cmd *cobra.Command) (map[string]string, error) {
-	asked := a.configFile != ""
-	if env := os.Getenv("CLOUDENGINE_CONFIG"); !asked && env != "" {
-		a.configFile, asked = env, true
+	if env := os.Getenv("CLOUDENGINE_CONFIG"); a.configFile == "" {
+		a.configFile = env
 	}
+	path, asked := a.configFile, a.configFile != ""
 	if !asked {
 		dir, err := os.UserConfigDir()
 		if err != nil {
 			return nil, nil // no home: no file
 		}
-		a.configFile = filepath.Join(dir, "cloudengine", "config.yaml")
+		path = filepath.Join(dir, "cloudengine", "config.yaml")
 	}
-	raw, err := os.ReadFile(a.configFile)
+	raw, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) && !asked {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, usageError{fmt.Errorf("read configuration: %w", err)}
 	}
+	a.configFile = path
 	var tree map[string]any
 	if err := yaml.Unmarshal(raw, &tree); err != nil {
 		return nil, usageError{fmt.Errorf("read configuration %s: %w", a.configFile, err)}
