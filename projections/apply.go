@@ -128,6 +128,9 @@ func ApplyPart(s Store, r *events.Recorded, p Part) (parked bool, err error) {
 		err = applyEvent(f, r.Events[p.Index])
 	}
 	if err == nil {
+		err = f.misfit
+	}
+	if err == nil {
 		f.commit()
 		return false, nil
 	}

@@ -35,6 +35,7 @@ type fold struct {
 	store  Store
 	rec    *events.Recorded
 	writes []write
+	misfit error // the first row that cannot be stored
 }
 
 type write struct {
@@ -112,6 +113,9 @@ func all[R any](f *fold, t *Table) ([]*R, error) {
 
 func (f *fold) put(t *Table, id string, row any) {
 	t.touch(row, f.rec.Number, f.now())
+	if err := t.fits(row); err != nil && f.misfit == nil {
+		f.misfit = err
+	}
 	f.writes = append(f.writes, write{t, id, row})
 }
 

@@ -16,14 +16,17 @@ type Table struct {
 	typ     reflect.Type
 	seen    int // index of the field changed_by
 	at      int // index of the field changed_at
+	limits  []limit
 }
 
 // newTable describes the rows of type R, a struct whose fields all have a json name; it ends with changed_by and changed_at.
 func newTable[R any](name string) *Table {
 	t := &Table{Name: name, typ: reflect.TypeFor[R]()}
+	limits := limitsOf(name)
 	for i := range t.typ.NumField() {
 		column, _, _ := strings.Cut(t.typ.Field(i).Tag.Get("json"), ",")
 		t.Columns = append(t.Columns, column)
+		t.limits = append(t.limits, limits[column])
 		switch column {
 		case "changed_by":
 			t.seen = i

@@ -89,6 +89,7 @@ func prepare(cfg *driver.Config) *driver.Config {
 	cfg.InterpolateParams = true // one round trip, no statement on the server
 	cfg.ParseTime, cfg.Loc = true, time.UTC
 	cfg.MultiStatements = false
+	cfg.Logger = &driver.NopLogger{} // what it would print is in the errors that it returns
 	if cfg.Params == nil {
 		cfg.Params = map[string]string{}
 	}
