@@ -59,7 +59,7 @@ func ends(w Wish, f family, seen Observed) []events.DomainEnded {
 	told := false
 	for _, s := range f.ended {
 		c := s.Epoch.Compare(w.Epoch)
-		if c < 0 && f.quiet() && !hasEpoch(f.stale, seen, s.Epoch) || c == 0 && over {
+		if c < 0 && f.quiet() && !hasEpoch(f.stale, seen, s.Epoch) && !hasEpoch(f.half, seen, s.Epoch) || c == 0 && over {
 			out = append(out, ended(w, s))
 			told = told || c == 0
 		}

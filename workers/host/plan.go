@@ -22,6 +22,7 @@ const (
 	stepWeight   = "weight"   // of the credit scheduler
 	stepAsk      = "ask"      // the guest to shut down
 	stepDestroy  = "destroy"  //
+	stepUnmake   = "unmake"   // destroy what a destroy that was cut off has left: xenstore knows nothing of it
 	stepForget   = "forget"   // a stamp whose domain is gone
 	stepTakeOver = "takeover" // stamp a domain that a human gave to a VM
 )
@@ -112,6 +113,9 @@ func (p *planner) stopStale() bool {
 	for _, d := range p.f.stale {
 		p.do(destroy(d, events.EndedDestroyed, "its grant is over: epoch "+p.w.Epoch.String()+" is the VM's"))
 	}
+	for _, d := range p.f.half {
+		p.do(onDomain(stepUnmake, d, "its destroy was cut off"))
+	}
 	for _, d := range p.f.unfinished {
 		p.do(destroy(d, "", "a start that was cut off: it has no stamp and never ran"))
 	}
@@ -153,11 +157,13 @@ func (p *planner) keep(d Domain) {
 	}
 }
 
+// remake fetches first, so that a file that cannot be had does not end a domain that runs.
 func (p *planner) remake(d Domain, why string) {
+	p.fetch()
 	p.do(destroy(d, "", why), workers.Step{
 		Kind: stepForget, Target: strconv.Itoa(d.DomID), Params: map[string]string{"uuid": d.UUID}, Why: "it is made again",
 	})
-	p.create(why)
+	p.make(why)
 }
 
 // end asks the guest to shut down, or destroys the domain.
@@ -181,14 +187,25 @@ func (p *planner) end(d Domain) {
 	}
 }
 
-// create makes the domain: paused, stamped, verified, and only then started.
 func (p *planner) create(why string) {
-	w, name := p.w, DomainName(p.w.VM, p.w.Name)
-	for _, b := range []events.Blob{w.Kernel, w.Ramdisk} {
+	p.fetch()
+	p.make(why)
+}
+
+func (p *planner) fetch() {
+	for _, b := range []events.Blob{p.w.Kernel, p.w.Ramdisk} {
 		if b.SHA256 != "" && !p.seen.Blobs[b.SHA256] {
-			p.do(workers.Step{Kind: stepFetch, Target: b.SHA256, Params: map[string]string{"size": strconv.FormatInt(b.Size, 10)}, Why: name + " boots from it"})
+			p.do(workers.Step{
+				Kind: stepFetch, Target: b.SHA256, Params: map[string]string{"size": strconv.FormatInt(b.Size, 10)},
+				Why: DomainName(p.w.VM, p.w.Name) + " boots from it",
+			})
 		}
 	}
+}
+
+// make makes the domain: paused, stamped, verified, and only then started.
+func (p *planner) make(why string) {
+	w, name := p.w, DomainName(p.w.VM, p.w.Name)
 	p.do(workers.Step{Kind: stepCreate, Target: name, Params: p.config(), Why: why},
 		p.stamp(stepStamp, name, string(w.VM), "for this grant"),
 		p.stamp(stepVerify, name, string(w.VM), "before it runs its first instruction"))

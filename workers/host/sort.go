@@ -12,6 +12,7 @@ type family struct {
 	stamp      Stamp   // its stamp
 	stale      []Domain
 	unfinished []Domain // ours, paused, without a stamp, never ran: a start that was cut off
+	half       []Domain // ours, not running, and xenstore has no name for it: a destroy that was cut off
 	adoptee    *Domain
 	dying      bool     // one is on its way out: wait
 	foreign    []Domain // of this VM and not ours to touch: without a stamp though it ran, of another boot, or of a later epoch
@@ -20,7 +21,7 @@ type family struct {
 
 // empty says whether the VM has no domain at all.
 func (f family) empty() bool {
-	return f.current == nil && len(f.stale)+len(f.unfinished)+len(f.foreign) == 0 && !f.dying && f.adoptee == nil
+	return f.current == nil && len(f.stale)+len(f.unfinished)+len(f.half)+len(f.foreign) == 0 && !f.dying && f.adoptee == nil
 }
 
 // quiet says whether all that is there is known and stays.
@@ -61,6 +62,9 @@ func (o Observed) index() index {
 	return x
 }
 
+// noName is what xl prints for a domain that has no name in xenstore.
+const noName = "(null)"
+
 // familyOf sorts what belongs to the VM of w.
 func (o Observed) familyOf(w Wish, x index) family {
 	f := family{ended: x.ended[w.VM]}
@@ -70,6 +74,8 @@ func (o Observed) familyOf(w Wish, x index) family {
 		switch {
 		case d.State == events.DomainDying:
 			f.dying = true
+		case d.Name == noName && d.State != events.DomainRunning && c <= 0 && s.Boot == o.Boot:
+			f.half = append(f.half, d)
 		case c < 0:
 			f.stale = append(f.stale, d)
 		case c > 0 || s.Boot != o.Boot:

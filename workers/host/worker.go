@@ -158,6 +158,8 @@ func (w *Worker) Apply(ctx context.Context, s workers.Step) error {
 		return w.Tools.Act(ctx, ActShutdown, domid)
 	case stepDestroy:
 		return w.destroy(ctx, domid, s)
+	case stepUnmake:
+		return w.Tools.Act(ctx, ActDestroy, domid)
 	}
 	return workers.Permanent(fmt.Errorf("step %q is not known", s.Kind))
 }
@@ -181,8 +183,10 @@ func (w *Worker) target(ctx context.Context, s workers.Step) (int, error) {
 	}
 	uuid, err := domainUUID(ctx, w.Store, domid)
 	switch {
-	case errors.Is(err, ErrNoNode) && s.Kind == stepDestroy:
+	case errors.Is(err, ErrNoNode) && (s.Kind == stepDestroy || s.Kind == stepUnmake):
 		return domid, nil // an earlier destroy was cut off
+	case err == nil && s.Kind == stepUnmake:
+		return 0, errOther
 	case errors.Is(err, ErrNoNode):
 		return 0, errGone
 	case err != nil:

@@ -1,0 +1,228 @@
+package host_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+
+	"cloudengine/events"
+	"cloudengine/events/desired"
+	"cloudengine/workers/workertest"
+)
+
+// scenario is one change on a host: what was there before, what happens, and what must be there in the end, however often the agent dies.
+type scenario struct {
+	before []desired.Document
+	change func(t fatal, e *engine)
+	check  func(t fatal, e *engine)
+}
+
+func takeAll(docs ...desired.Document) func(fatal, *engine) {
+	return func(t fatal, e *engine) {
+		for _, d := range docs {
+			e.take(t, d)
+		}
+	}
+}
+
+func runs(vm events.VMID, epoch uint64) func(fatal, *engine) {
+	return func(t fatal, e *engine) { e.wantDomain(t, vm, events.DomainRunning, epoch) }
+}
+
+func gone(vm events.VMID, epoch uint64) func(fatal, *engine) {
+	return func(t fatal, e *engine) {
+		e.wantNone(t, vm)
+		e.wantEnded(t, vm, epoch, events.EndedDestroyed, events.EndedShutdown, events.EndedAbsent)
+	}
+}
+
+func scenarios() map[string]scenario {
+	start := vmDoc(1, wish(vm1, desired.Running, 1))
+	restart := wish(vm1, desired.Running, 1)
+	restart.Restarts = 1
+	weight := wish(vm1, desired.Running, 1)
+	weight.Weight = 4
+	return map[string]scenario{
+		"start":    {change: takeAll(start), check: runs(vm1, 1)},
+		"starttwo": {change: takeAll(start, vmDoc(2, wish(vm2, desired.Running, 1))), check: func(t fatal, e *engine) { runs(vm1, 1)(t, e); runs(vm2, 1)(t, e) }},
+		"paused":   {change: takeAll(vmDoc(1, wish(vm1, desired.Paused, 1))), check: func(t fatal, e *engine) { e.wantDomain(t, vm1, events.DomainPaused, 1) }},
+		"stop":     {before: []desired.Document{start}, change: takeAll(vmDoc(2, wish(vm1, desired.Absent, 1))), check: gone(vm1, 1)},
+		"shutdown": {before: []desired.Document{start}, change: takeAll(vmDoc(2, wish(vm1, desired.Shutdown, 1))), check: gone(vm1, 1)},
+		"weight":   {before: []desired.Document{start}, change: takeAll(vmDoc(2, weight)), check: runs(vm1, 1)},
+		"reboot": {before: []desired.Document{start}, change: takeAll(vmDoc(2, restart)), check: func(t fatal, e *engine) {
+			if d := e.wantDomain(t, vm1, events.DomainRunning, 1); d.Restarts != 1 {
+				t.Fatalf("restarts %d", d.Restarts)
+			}
+		}},
+		"guestreboot": {before: []desired.Document{start}, change: func(_ fatal, e *engine) { e.h.Guest(string(vm1), "reboot") }, check: runs(vm1, 1)},
+		"guestpoweroff_then_absent": {before: []desired.Document{start}, change: func(t fatal, e *engine) {
+			e.h.Guest(string(vm1), "poweroff")
+			e.take(t, vmDoc(2, wish(vm1, desired.Absent, 1)))
+		}, check: gone(vm1, 1)},
+		"crash_stays": {before: []desired.Document{start}, change: func(_ fatal, e *engine) { e.h.Guest(string(vm1), "crash") }, check: func(t fatal, e *engine) {
+			e.wantDomain(t, vm1, events.DomainCrashed, 1)
+		}},
+		"start_after_stop": {before: []desired.Document{start, vmDoc(2, wish(vm2, desired.Absent, 1))}, change: takeAll(vmDoc(3, wish(vm2, desired.Running, 2))), check: runs(vm2, 2)},
+		"stale_then_start": {before: []desired.Document{start}, change: takeAll(vmDoc(2, wish(vm1, desired.Running, 2))), check: func(t fatal, e *engine) {
+			runs(vm1, 2)(t, e)
+			e.wantEnded(t, vm1, 1, events.EndedDestroyed)
+		}},
+		"stale_then_absent": {before: []desired.Document{start}, change: takeAll(vmDoc(2, wish(vm1, desired.Absent, 2))), check: func(t fatal, e *engine) {
+			gone(vm1, 2)(t, e)
+			e.wantEnded(t, vm1, 1, events.EndedDestroyed)
+		}},
+		"delete_never_started": {change: takeAll(vmDoc(1, wish(vm1, desired.Absent, 1))), check: gone(vm1, 1)},
+	}
+}
+
+func prepare(t *testing.T, s scenario) *engine {
+	t.Helper()
+	e := newTestEngine(t, s.before...)
+	s.change(t, e)
+	return e
+}
+
+// TestKillBetweenAnyTwoSteps kills the agent before, in and after each call that changes something, and then the next agent again at
+// each of its calls. The kill is a model's: from that call on nothing of the agent reaches the host. TestKillProcess in noded does
+// the same with SIGKILL on a sample.
+func TestKillBetweenAnyTwoSteps(t *testing.T) {
+	for name, s := range scenarios() {
+		t.Run(name, func(t *testing.T) {
+			e := prepare(t, s)
+			e.h.KillAt(workertest.Kill{})
+			e.mustSettle(t)
+			s.check(t, e)
+			_, calls := e.h.Calls()
+			free := freeOf(t, e)
+			for at := 1; at <= calls; at++ {
+				for where := workertest.Before; where <= workertest.After; where++ {
+					killOnce(t, s, workertest.Kill{At: at, Where: where}, free)
+				}
+			}
+		})
+	}
+}
+
+func freeOf(t fatal, e *engine) int {
+	t.Helper()
+	info, err := e.h.Info(context.Background())
+	if err != nil {
+		t.Fatalf("info: %v", err)
+	}
+	return info.FreeMiB
+}
+
+// killOnce kills once at k, and the next agent once at each of its own calls.
+func killOnce(t *testing.T, s scenario, k workertest.Kill, free int) {
+	t.Helper()
+	for second := 0; second < 30; second++ {
+		e := prepare(t, s)
+		e.h.KillAt(k)
+		mustDie(t, e, k)
+		e.restart()
+		e.h.KillAt(workertest.Kill{At: second, Where: workertest.Where(second % 3)})
+		err := e.settle(context.Background())
+		again := errors.Is(err, workertest.ErrKilled)
+		if err != nil && !again {
+			t.Fatalf("killed at %+v, then at %d: %v\n%s", k, second, err, e.h)
+		}
+		if again {
+			e.restart()
+			e.mustSettle(t)
+		}
+		checkAfter(t, s, e, fmt.Sprintf("killed at %+v, then at %d", k, second), free)
+		if second > 0 && !again {
+			return
+		}
+	}
+}
+
+func mustDie(t *testing.T, e *engine, k workertest.Kill) {
+	t.Helper()
+	if err := e.settle(context.Background()); err != nil && !errors.Is(err, workertest.ErrKilled) {
+		t.Fatalf("killed at %+v: %v\n%s", k, err, e.h)
+	}
+}
+
+func checkAfter(t *testing.T, s scenario, e *engine, what string, free int) {
+	t.Helper()
+	s.check(labelled{t, what}, e)
+	if twice := e.h.Twice(); len(twice) > 0 {
+		t.Fatalf("%s: %v", what, twice)
+	}
+	if got := freeOf(t, e); got != free {
+		t.Fatalf("%s: %d MiB are free, want %d\n%s", what, got, free, e.h)
+	}
+}
+
+// labelled says in each failure where the agent was killed.
+type labelled struct {
+	*testing.T
+	what string
+}
+
+func (l labelled) Fatalf(format string, args ...any) {
+	l.Helper()
+	l.T.Fatalf(l.what+": "+format, args...)
+}
+
+// TestStopAtEveryStep applies only the first n steps of each plan, as if the agent had stopped there in good order, and then goes on.
+func TestStopAtEveryStep(t *testing.T) {
+	for name, s := range scenarios() {
+		t.Run(name, func(t *testing.T) {
+			for n := 0; n < 12; n++ {
+				e := prepare(t, s)
+				seen, err := e.w.Observe(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, p := range e.w.Plan(e.wishes.All(), seen) {
+					for _, st := range p.Steps[:min(n, len(p.Steps))] {
+						if err := e.w.Apply(t.Context(), st); err != nil {
+							t.Fatalf("%s: %v", st, err)
+						}
+					}
+				}
+				e.restart()
+				e.mustSettle(t)
+				s.check(labelled{t, fmt.Sprintf("stopped after %d steps", n)}, e)
+				if done, err := e.pass(t.Context()); err != nil || !done {
+					t.Fatalf("after it has settled there is something to do: %v", err)
+				}
+			}
+		})
+	}
+}
+
+// TestFailingCalls lets each call fail once, and later all calls of a kind.
+func TestFailingCalls(t *testing.T) {
+	for name, s := range scenarios() {
+		t.Run(name, func(t *testing.T) {
+			e := prepare(t, s)
+			e.h.KillAt(workertest.Kill{})
+			e.mustSettle(t)
+			_, calls := e.h.Calls()
+			for at := 1; at <= calls; at++ {
+				e := prepare(t, s)
+				n := 0
+				e.h.Fail = func(call string) error {
+					if call == "list" {
+						return nil
+					}
+					if n++; n == at {
+						return errors.New("injected")
+					}
+					return nil
+				}
+				for range 3 {
+					if err := e.settle(t.Context()); err == nil {
+						break
+					}
+				}
+				e.mustSettle(t)
+				s.check(labelled{t, fmt.Sprintf("call %d failed", at)}, e)
+			}
+		})
+	}
+}
