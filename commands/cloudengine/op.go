@@ -63,6 +63,7 @@ func (a *app) feedCommand() *cobra.Command {
 	var kind string
 	var after uint64
 	var all bool
+	var span time.Duration
 	cmd := &cobra.Command{
 		Use: "feed", Short: "Follow the events of the log as they come, until interrupted", Args: cobra.NoArgs,
 		Long: `Follow the events of the log, in their order, until interrupted. FEED holds 30 days. Each line begins with the event's sequence in
@@ -70,6 +71,11 @@ FEED; give the last one that you saw with --after to go on behind it.`,
 		Example: "  cloudengine feed\n  cloudengine feed --kind vm --after 4711\n  cloudengine feed --all -o json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
+			if span > 0 {
+				var cancel context.CancelFunc
+				ctx, cancel = context.WithTimeout(ctx, span)
+				defer cancel()
+			}
 			c, err := a.connect(ctx)
 			if err != nil {
 				return err
@@ -81,6 +87,7 @@ FEED; give the last one that you saw with --after to go on behind it.`,
 	}
 	cmd.Flags().StringVar(&kind, "kind", "", "only events of objects of this kind")
 	cmd.Flags().Uint64Var(&after, "after", 0, "go on after this sequence")
+	cmd.Flags().DurationVar(&span, "for", 0, "end after this time (0: only when interrupted)")
 	cmd.Flags().BoolVar(&all, "all", false, "begin with the oldest event that FEED holds")
 	return cmd
 }
