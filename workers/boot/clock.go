@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"os"
 	"strings"
 	"time"
 
@@ -25,9 +26,19 @@ const (
 	clockTimeout = 10 * time.Second
 )
 
-// setFarClock corrects a clock that is plainly wrong, before the network is up. Whatever it is afterwards, syncClock
-// makes it better.
+// clockMark says that the clock was compared with boot.json in this boot: later that time is history.
+const clockMark = RunDir + "/clock.compared"
+
+// setFarClock corrects a clock that is plainly wrong, once per boot and before the network is up. Whatever it is
+// afterwards, syncClock makes it better.
 func setFarClock(log *slog.Logger, served time.Time) {
+	if _, err := os.Stat(clockMark); err == nil {
+		return
+	}
+	if err := touch(clockMark); err != nil {
+		log.Error("clock not compared with boot.json", "err", err)
+		return
+	}
 	now := time.Now()
 	if !isFar(now, served) {
 		return

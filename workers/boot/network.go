@@ -104,12 +104,13 @@ func obtain(ctx context.Context, log *slog.Logger) (Lease, error) {
 	if err != nil {
 		return Lease{}, fmt.Errorf("read kernel command line: %w", err)
 	}
-	names, err := bootInterfaces(bootMAC(string(line)))
+	mac := bootMAC(string(line))
+	names, err := bootInterfaces(mac)
 	if err != nil {
 		return Lease{}, err
 	}
 	if len(names) == 0 {
-		return Lease{}, errors.New("this machine has no network interface that a driver of the image serves")
+		return Lease{}, fmt.Errorf("no network interface of this machine has a driver in the image and the address %q (empty: any)", mac)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
