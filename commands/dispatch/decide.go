@@ -31,9 +31,11 @@ func (l *lead) take(p *pending) {
 	if p.gone.Load() {
 		return
 	}
+	l.current = p
 	if !l.decide(p) {
 		l.again = append([]*pending{p}, l.again...)
 	}
+	l.current = nil
 }
 
 // decide decides one command on the live fold. False: it must begin a block of its own, and the open one is sealed.

@@ -28,6 +28,7 @@ type lead struct {
 	stored   chan stored        // tells what became of it
 	own      []commands.Command // reactions and deadlines, before anything else
 	again    []*pending         // to be decided again after a refold, before anything new
+	current  *pending           // is being decided
 	prev     string             // digest of the last closed block
 	enc      *encoder
 	refolds  int
@@ -160,8 +161,11 @@ func (l *lead) unsettled() []*pending {
 			}
 		}
 	}
+	if l.current != nil {
+		out = append(out, l.current)
+	}
 	out = append(out, l.again...)
-	l.inflight, l.open, l.again = nil, nil, nil
+	l.inflight, l.open, l.again, l.current = nil, nil, nil, nil
 	return out
 }
 

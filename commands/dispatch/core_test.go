@@ -1,0 +1,218 @@
+package dispatch_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/nats-io/nkeys"
+
+	"cloudengine/commands"
+	"cloudengine/commands/dispatch"
+	"cloudengine/events"
+)
+
+// fakeCore accepts everything. "react" has a reaction, "later" a deadline one second after its block, "panic" breaks an invariant.
+type fakeCore struct {
+	last, term uint64
+	seen       map[events.IntentID]uint64
+	pending    map[events.IntentID]commands.Command
+	deadline   time.Time
+}
+
+func newFake() dispatch.Core {
+	return &fakeCore{seen: map[events.IntentID]uint64{}, pending: map[events.IntentID]commands.Command{}}
+}
+
+func (f *fakeCore) Decide(c commands.Command, _ time.Time) events.Decision {
+	if c.Verb == "panic" {
+		panic("a VM has two live run grants")
+	}
+	data := events.Payload(events.AccountCreated{Name: c.Verb})
+	if c.Verb == "open" {
+		data = events.LogOpened{Term: f.term + 1}
+	}
+	return events.Decision{Intent: c.Intent, Actor: c.Actor, Kind: c.Kind, Verb: c.Verb, Args: c.Args, Cause: c.Cause,
+		Outcome: events.Outcome{Status: events.Accepted}, Events: []events.Event{events.New(events.KindAccount, "a", f.last+1, data)}}
+}
+
+func (f *fakeCore) Evolve(r events.Recorded) {
+	if r.Number != f.last+1 {
+		panic(fmt.Sprintf("decision %d after %d", r.Number, f.last))
+	}
+	f.last, f.term = r.Number, r.Term
+	f.seen[r.Intent] = r.Number
+	delete(f.pending, r.Intent)
+	switch r.Verb {
+	case "react":
+		id := events.ReactionID(r.Number, 0)
+		f.pending[id] = commands.Command{Intent: id, Actor: commands.ActorReaction, Kind: events.KindAccount, Verb: "reacted", Cause: fmt.Sprint(r.Number)}
+	case "later":
+		f.deadline = r.Time.Add(time.Second)
+	case "expired":
+		f.deadline = time.Time{}
+	}
+}
+
+func (f *fakeCore) React(r events.Recorded) []commands.Command {
+	if c, ok := f.pending[events.ReactionID(r.Number, 0)]; ok {
+		return []commands.Command{c}
+	}
+	return nil
+}
+
+func (f *fakeCore) Resume() (out []commands.Command) {
+	for _, c := range f.pending {
+		out = append(out, c)
+	}
+	return out
+}
+
+func (f *fakeCore) Due(now time.Time) []commands.Command {
+	if f.deadline.IsZero() || f.deadline.After(now) {
+		return nil
+	}
+	return []commands.Command{{Intent: "expired", Actor: commands.ActorDeadline, Kind: events.KindAccount, Verb: "expired"}}
+}
+
+func (f *fakeCore) NextDeadline() (time.Time, bool) { return f.deadline, !f.deadline.IsZero() }
+
+func (f *fakeCore) Seen(c commands.Command) (uint64, events.Outcome, bool, bool) {
+	n, ok := f.seen[c.Intent]
+	return n, events.Outcome{Status: events.Accepted}, false, ok
+}
+
+func (f *fakeCore) Next() uint64 { return f.last + 1 }
+func (f *fakeCore) Term() uint64 { return f.term }
+
+func fakeRig(t *testing.T, log *memoryLog) *rig {
+	return newRig(t, log, func(o *dispatch.Options) {
+		o.Core = newFake
+		o.Check = func(commands.Command) error { return nil }
+	}).active()
+}
+
+func command(n int, verb string) commands.Command {
+	return commands.Command{Intent: id(n), Actor: "admin", Kind: events.KindAccount, Verb: verb}
+}
+
+func verbsOf(all []events.Recorded) string {
+	var out []string
+	for _, r := range all {
+		out = append(out, r.Verb)
+	}
+	return strings.Join(out, " ")
+}
+
+func TestReactionFollows(t *testing.T) {
+	r := fakeRig(t, &memoryLog{})
+	a := r.submit(command(1, "react"))
+	must(t, r.d.Wait(t.Context(), a.Number+1))
+	if got := verbsOf(r.check()); got != "open create react reacted" {
+		t.Fatalf("decisions: %s", got)
+	}
+}
+
+// TestReactionIsResumed ends the dispatcher between an intent and its reaction.
+func TestReactionIsResumed(t *testing.T) {
+	log := &memoryLog{}
+	r := fakeRig(t, log)
+	r.leader.Store(false)
+	r.wait("it to cease", func() bool { return !r.d.Active() })
+	log.mu.Lock()
+	b := rival(1)(log.end())
+	b.Decisions[0].Verb = "react"
+	must(t, log.put(b))
+	log.mu.Unlock()
+	r.leader.Store(true)
+	must(t, r.d.Wait(t.Context(), 4))
+	if got := verbsOf(r.check()); got != "open create react reacted" {
+		t.Fatalf("decisions: %s", got)
+	}
+}
+
+func TestDeadlinePasses(t *testing.T) {
+	r := fakeRig(t, &memoryLog{})
+	a := r.submit(command(1, "later"))
+	r.now.Add(int64(2 * time.Second))
+	r.submit(command(2, "other")) // the loop looks at its clock again
+	must(t, r.d.Wait(t.Context(), a.Number+2))
+	if got := verbsOf(r.check()); !strings.Contains(got, "expired") {
+		t.Fatalf("decisions: %s", got)
+	}
+}
+
+func TestNewTermBeginsABlock(t *testing.T) {
+	log := &memoryLog{}
+	r := newRig(t, log, nil).active()
+	args, _ := json.Marshal(commands.OpenLog{Term: 2, Cause: "restored"}) // a number and a string
+	a := r.submit(commands.Command{Intent: id(1), Actor: commands.ActorBootstrap, Kind: events.KindLog, Verb: "open", Args: args})
+	if a.Outcome.Status != events.Accepted {
+		t.Fatalf("answer %+v", a)
+	}
+	b := r.submit(create(2, "acme"))
+	all := r.check()
+	if got := all[a.Number-1].Term; got != 2 {
+		t.Fatalf("opened in term %d", got)
+	}
+	if got := all[b.Number-1].Term; got != 2 {
+		t.Fatalf("then in term %d", got)
+	}
+}
+
+func TestBrokenInvariantStops(t *testing.T) {
+	r := fakeRig(t, &memoryLog{})
+	if _, err := r.d.Submit(t.Context(), command(1, "panic"), false); err == nil {
+		t.Fatal("no error")
+	}
+	r.wait("it to stop", func() bool { return r.d.Status().Stopped != nil })
+}
+
+func machineKey(t *testing.T) string {
+	t.Helper()
+	kp, err := nkeys.CreateUser()
+	must(t, err)
+	pub, err := kp.PublicKey()
+	must(t, err)
+	return pub
+}
+
+// TestSilenceAndReturn has a machine enrol, fall silent, and be heard again.
+func TestSilenceAndReturn(t *testing.T) {
+	r := newRig(t, &memoryLog{}, func(o *dispatch.Options) { o.Silence = 30 * time.Second }).active()
+	m, boot := events.MachineID(id(1)), uuid.NewString()
+	do := func(n int, actor, verb string, args any) {
+		t.Helper()
+		raw, err := json.Marshal(args)
+		must(t, err)
+		a := r.submit(commands.Command{Intent: id(n), Actor: actor, Kind: events.KindMachine, Verb: verb, Args: raw})
+		if a.Outcome.Status != events.Accepted {
+			t.Fatalf("%s: %+v", verb, a)
+		}
+	}
+	const token = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+	do(1, "admin", "add", commands.AddMachine{Name: "host1", MACs: []string{"52:54:00:00:00:01"}, Roles: []string{events.RoleHost}})
+	do(2, commands.ActorNetboot, "report_boot_served", commands.BootServed{Machine: m, TokenSHA256: token, MAC: "52:54:00:00:00:01", Image: "1"})
+	do(3, commands.MachineActor(m), "enrol", events.Enrol{Machine: m, TokenSHA256: token, Boot: boot, Key: machineKey(t), Image: "1",
+		Inventory: events.Inventory{CPUs: 2, MemoryMiB: 2048, NICs: []events.NIC{{Name: "eth0", MAC: "52:54:00:00:00:01"}},
+			Capacity: &events.Capacity{AllocatableMiB: 1024, PCPUs: 2, XenVersion: "4.17", Types: []string{"pv"}}}})
+	var silent atomic.Bool
+	look := func() bool {
+		r.d.View(func(c dispatch.Core) {
+			x, _ := c.(*commands.State).Machine(m)
+			silent.Store(x.Silent)
+		})
+		return silent.Load()
+	}
+	r.wait("a first look", func() bool { r.now.Add(int64(time.Second)); return look() })
+	r.wait("its return", func() bool { r.now.Add(int64(time.Second)); r.d.Heard(m); return !look() })
+	must(t, r.d.Wait(t.Context(), 7))
+	got := verbsOf(r.check())
+	if !strings.HasSuffix(got, "report_silent report_returned") {
+		t.Fatalf("decisions: %s", got)
+	}
+}
