@@ -156,7 +156,7 @@ func parseURI(line string) (*deb, error) {
 	parts := strings.Split(strings.TrimSuffix(fields[1], ".deb"), "_")
 	sum, isSum := strings.CutPrefix(fields[3], "SHA256:")
 	if len(parts) != 3 || !isSum {
-		return nil, fmt.Errorf("read apt's answer %q: want name_version_arch.deb and SHA256:", line)
+		return nil, fmt.Errorf("read apt's answer %q: want name_version_arch.deb and a SHA256 sum", line)
 	}
 	version, err := url.PathUnescape(parts[1])
 	if err != nil {

@@ -77,7 +77,7 @@ func syncClock(ctx context.Context, log *slog.Logger, base string) error {
 	if err != nil || resp.StatusCode != http.StatusOK {
 		return fmt.Errorf("ask for the time: status %d, answer %.60q", resp.StatusCode, body)
 	}
-	diff := theirs.Add(trip / 2).Sub(time.Now())
+	diff := time.Until(theirs.Add(trip / 2))
 	if diff.Abs() <= clockStep+trip/2 {
 		return nil
 	}
