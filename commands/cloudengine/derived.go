@@ -6,7 +6,9 @@ import (
 
 	"cloudengine/events/feed"
 	"cloudengine/events/feed/alerts"
+	"cloudengine/projections/follow"
 	"cloudengine/projections/mysql"
+	"cloudengine/workers/power"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -26,7 +28,7 @@ func (s *server) openReadModels(ctx context.Context) error {
 
 // startDerived starts what follows from the log: read models, FEED, DESIRED, and the handlers on FEED.
 func (s *server) startDerived(ctx context.Context) error {
-	log := byNumber{s.plane.JS, s.plane.Journal}
+	log := follow.New(s.plane.JS)
 	s.parts.run("projections", func(ctx context.Context) error {
 		if err := s.projector.Run(ctx, log); err != nil {
 			return fmt.Errorf("keep read models: %w", err)
@@ -38,7 +40,7 @@ func (s *server) startDerived(ctx context.Context) error {
 	return s.startHandlers(ctx)
 }
 
-// startHandlers starts the router of handlers on FEED: alerts and the power worker.
+// startHandlers has what hangs on FEED run while this server is the active one: alerts and the power worker.
 func (s *server) startHandlers(ctx context.Context) error {
 	replicas := 1
 	if s.opts.cluster != "" {
@@ -47,32 +49,40 @@ func (s *server) startHandlers(ctx context.Context) error {
 	if err := feed.EnsureParked(ctx, s.plane.JS, replicas); err != nil {
 		return err
 	}
+	worker, err := s.newPower()
+	if err != nil {
+		return err
+	}
+	s.parts.run("handlers on FEED", func(ctx context.Context) error {
+		return s.activity.while(ctx, func(ctx context.Context) error { return s.handle(ctx, worker) })
+	})
+	s.parts.run("checks of BMCs", func(ctx context.Context) error { return s.activity.while(ctx, worker.Run) })
+	return nil
+}
+
+// handle runs the handlers until ctx ends, on a connection of their own.
+func (s *server) handle(ctx context.Context, worker *power.Worker) error {
 	conn, err := s.plane.Bus.Connect("handlers")
 	if err != nil {
 		return err
 	}
-	s.parts.onStop("connection of handlers", func() error { conn.Close(); return nil })
+	defer conn.Close()
 	js, err := jetstream.New(conn)
 	if err != nil {
 		return fmt.Errorf("open JetStream: %w", err)
 	}
-	router, err := feed.NewRouter(js, s.log.With("part", "handlers"))
+	router, err := feed.NewRouter(js, quieter(s.log.With("part", "handlers")))
 	if err != nil {
 		return err
 	}
 	alert := alerts.Handler(s.log.With("part", "alerts"))
-	err = router.Handle(feed.Registration{
-		Name: "alerts", Subjects: alerts.Subjects,
-		Handle: func(ctx context.Context, d feed.Delivery) error { return alert(ctx, d.FeedMessage) },
-	})
-	if err != nil {
-		return err
+	for _, r := range []feed.Registration{
+		{Name: "alerts", Subjects: alerts.Subjects, Handle: func(ctx context.Context, d feed.Delivery) error { return alert(ctx, d.FeedMessage) }},
+		{Name: "power", Subjects: power.Subject, InFlight: 16, Handle: func(ctx context.Context, d feed.Delivery) error { return worker.Handle(ctx, d.FeedMessage) }},
+	} {
+		if err := router.Handle(r); err != nil {
+			return err
+		}
 	}
-	s.parts.run("handlers", router.Run)
-	select {
-	case <-router.Running():
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return router.Run(ctx)
 }

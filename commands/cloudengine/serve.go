@@ -117,7 +117,7 @@ func serve(ctx context.Context, o serveOptions, log *slog.Logger) error {
 		return err
 	}
 	defer unlock()
-	s := &server{opts: o, log: log, parts: newSupervisor(log), machinesChanged: make(chan struct{}, 1)}
+	s := &server{opts: o, log: log, parts: newSupervisor(log), activity: newActivity(), machinesChanged: make(chan struct{}, 1)}
 	if err = s.start(ctx); err == nil {
 		log.Info("ready", "bus", s.plane.Bus.ClientURL(), "http", o.http, "key", filepath.Join(o.data, adminKeyFile))
 		err = s.parts.wait(ctx)

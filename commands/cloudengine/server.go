@@ -40,6 +40,7 @@ type server struct {
 	desired   *desired.Publisher
 	api       *api.Service
 
+	activity        *activity
 	machinesChanged chan struct{} // of capacity 1
 }
 
@@ -146,6 +147,7 @@ func (s *server) attach(p *plane.Plane) error {
 	p.Dispatch.OnApplied(s.desired.Apply)
 	p.Dispatch.OnApplied(s.noteMachines)
 	p.Dispatch.OnActive(func(active bool) {
+		s.activity.set(active)
 		s.desired.Wake()
 		if !active {
 			s.api.Close()

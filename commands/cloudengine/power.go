@@ -1,0 +1,58 @@
+package main
+
+import (
+	"cloudengine/commands"
+	"cloudengine/commands/dispatch"
+	"cloudengine/events"
+	"cloudengine/workers/power"
+)
+
+// newPower makes the worker that switches machines over their BMCs.
+func (s *server) newPower() (*power.Worker, error) {
+	return power.New(power.Config{
+		State: powerState{s.plane.Dispatch}, Connect: power.IPMI{}.Connect, Secret: s.secrets.Value, Submit: s.own.Submit,
+		Log: s.log.With("part", "power"),
+	})
+}
+
+// powerState tells the power worker what the log knows.
+type powerState struct{ loop *dispatch.Dispatcher }
+
+func (p powerState) view(f func(*commands.State)) {
+	p.loop.View(func(c dispatch.Core) {
+		if s, ok := c.(*commands.State); ok {
+			f(s)
+		}
+	})
+}
+
+// OperationOpen says whether an operation is still running.
+func (p powerState) OperationOpen(id events.IntentID) (open bool) {
+	p.view(func(s *commands.State) { open = s.OperationOpen(id) })
+	return open
+}
+
+func powerMachine(m commands.Machine) power.Machine {
+	return power.Machine{ID: m.ID, Name: m.Name, BMC: m.Data.BMC, Boot: m.Boot, Power: m.Power}
+}
+
+// Machine finds a machine.
+func (p powerState) Machine(id events.MachineID) (found power.Machine, ok bool) {
+	p.view(func(s *commands.State) {
+		var m commands.Machine
+		if m, ok = s.Machine(id); ok {
+			found = powerMachine(m)
+		}
+	})
+	return found, ok
+}
+
+// Machines lists all machines.
+func (p powerState) Machines() (all []power.Machine) {
+	p.view(func(s *commands.State) {
+		for _, m := range s.Machines() {
+			all = append(all, powerMachine(m))
+		}
+	})
+	return all
+}
