@@ -23,6 +23,7 @@ type fakeBMC struct {
 	acts   []string // what was done, in order
 	down   error    // sessions fail
 	hook   func()   // called at each status read, without the lock
+	onAct  func(act string)
 }
 
 var errPassword = errors.New("RAKP authentication failed")
@@ -108,20 +109,22 @@ func (s *fakeSession) Status(ctx context.Context) (string, error) {
 }
 
 func (s *fakeSession) On(ctx context.Context) error {
-	return s.do(ctx, func() { s.b.change(true, "on") })
+	return s.do(ctx, func() { s.b.before, s.b.on = s.b.on, true; s.b.note("on") })
 }
 
 func (s *fakeSession) Off(ctx context.Context) error {
-	return s.do(ctx, func() { s.b.change(false, "off") })
-}
-
-func (b *fakeBMC) change(on bool, act string) {
-	b.before, b.on = b.on, on
-	b.acts = append(b.acts, act)
+	return s.do(ctx, func() { s.b.before, s.b.on = s.b.on, false; s.b.note("off") })
 }
 
 func (s *fakeSession) SetBootPXE(ctx context.Context) error {
-	return s.do(ctx, func() { s.b.pxe = true; s.b.acts = append(s.b.acts, "pxe") })
+	return s.do(ctx, func() { s.b.pxe = true; s.b.note("pxe") })
+}
+
+func (b *fakeBMC) note(act string) {
+	b.acts = append(b.acts, act)
+	if b.onAct != nil {
+		b.onAct(act)
+	}
 }
 
 func (s *fakeSession) Identify(ctx context.Context) (Identity, error) {

@@ -132,23 +132,32 @@ func offAnswers() [][]byte {
 	return out
 }
 
-// Forged answers without the session's integrity code are lost, not believed: a machine that is on is never read as off.
+// Forged answers without the session's integrity code are lost, not believed: a machine that is on is never read as off. Behind a
+// guard that lets all through, the library reads "off" here.
 func TestForgedAnswersAreNotBelieved(t *testing.T) {
+	for name, always := range map[string]bool{"in_the_session": false, "from_the_start": true} {
+		t.Run(name, func(t *testing.T) { forgedAnswers(t, always) })
+	}
+}
+
+func forgedAnswers(t *testing.T, always bool) {
 	target, hal := mustReference(t, types.CipherSuiteID17)
 	if err := hal.Chassis().SetPower(t.Context(), true); err != nil {
 		t.Fatal(err)
 	}
 	var captured [][]byte
 	target.Address = between(t, target.Address, func(p []byte) [][]byte {
+		inSession := p[atAuthType] == rmcpPlus && p[atType] == typeIPMI|flagEncrypted|flagAuthenticated
+		if !inSession && !always {
+			return nil
+		}
 		out := append(offAnswers(), captured...) // and everything that was said in sessions, once more
-		if len(p) > atPayload {
+		out = append(out, p[:len(p)/2])
+		if inSession {
 			bent := append([]byte(nil), p...)
 			bent[len(bent)-1] ^= 1
-			out = append(out, p[:len(p)/2], p[:atPayload])
-			if p[atAuthType] == rmcpPlus && p[atType] == typeIPMI|flagEncrypted|flagAuthenticated {
-				out = append(out, bent)
-				captured = append(captured, p)
-			}
+			out = append(out, bent)
+			captured = append(captured, p)
 		}
 		return out
 	})

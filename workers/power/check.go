@@ -1,0 +1,230 @@
+package power
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"cloudengine/commands"
+	"cloudengine/events"
+)
+
+// A power supply that fails is seen here: a machine that the log takes for on is read as off. Read twice, that proves the end of its
+// boot. But when many are read as off at once, it is more likely that the readings are wrong than that so many failed: then no proof is
+// given, and a human is asked.
+const (
+	brakeFew    = 2                // never braked
+	brakeShare  = 10               // per cent of the machines with a BMC
+	brakeWindow = 10 * time.Minute // over which they are counted
+)
+
+// checks is what the health checks remember. It starts empty with the process; then everything is reported once.
+type checks struct {
+	mu       sync.Mutex
+	healthy  map[events.MachineID]bool
+	identity map[events.MachineID]string // GUID
+	lost     map[events.MachineID]time.Time
+}
+
+func newChecks() checks {
+	return checks{healthy: map[events.MachineID]bool{}, identity: map[events.MachineID]string{}, lost: map[events.MachineID]time.Time{}}
+}
+
+// Run checks all BMCs every Interval until ctx ends, and gives nil then.
+func (w *Worker) Run(ctx context.Context) error {
+	for {
+		w.CheckAll(ctx)
+		if !rest(ctx, w.cfg.Interval) {
+			return nil
+		}
+	}
+}
+
+// finding is the result of one check.
+type finding struct {
+	machine Machine
+	healthy bool
+	detail  string
+	state   string
+}
+
+// CheckAll checks each BMC once and reports what is new. Machines with an action under way are left out.
+func (w *Worker) CheckAll(ctx context.Context) {
+	var (
+		all   errgroup.Group
+		mu    sync.Mutex
+		gone  []finding
+		total int
+	)
+	all.SetLimit(w.cfg.Parallel)
+	for _, m := range w.cfg.State.Machines() {
+		if m.BMC == nil {
+			continue
+		}
+		total++
+		all.Go(func() error {
+			f, ok := w.checkOne(ctx, m)
+			if ok && f.lost() {
+				mu.Lock()
+				gone = append(gone, f)
+				mu.Unlock()
+			}
+			return nil
+		})
+	}
+	_ = all.Wait() // the functions give no errors
+	w.confirmLost(ctx, gone, total)
+}
+
+// lost says whether a machine is off that has booted, and that the log does not take for off.
+func (f finding) lost() bool {
+	return f.state == events.PowerIsOff && f.machine.Power != events.PowerIsOff && f.machine.Boot != ""
+}
+
+// checkOne looks at one BMC and reports its health, and its power unless the machine is lost. false: there was no turn, or ctx ended.
+func (w *Worker) checkOne(ctx context.Context, m Machine) (finding, bool) {
+	turn := w.turn(m.ID)
+	select {
+	case turn <- struct{}{}:
+		defer func() { <-turn }()
+	default:
+		return finding{}, false
+	}
+	m, known := w.cfg.State.Machine(m.ID) // as it is now that no action is under way
+	if !known || m.BMC == nil {
+		return finding{}, false
+	}
+	f := w.look(ctx, m)
+	if ctx.Err() != nil {
+		return finding{}, false
+	}
+	if err := w.reportHealth(ctx, f); err != nil {
+		w.cfg.Log.Warn("health not reported", "machine", m.ID, "error", err)
+		return finding{}, false
+	}
+	if f.state != events.PowerIsUnknown && f.state != m.Power && !f.lost() {
+		if err := w.reportState(ctx, f, 1); err != nil {
+			w.cfg.Log.Warn("power state not reported", "machine", m.ID, "error", err)
+		}
+	}
+	return f, true
+}
+
+// look opens a session, which proves address and password, and reads identity and power.
+func (w *Worker) look(ctx context.Context, m Machine) finding {
+	f := finding{machine: m, state: events.PowerIsUnknown}
+	err := w.visit(ctx, m, func(ctx context.Context, b BMC) error {
+		id, err := b.Identify(ctx)
+		if err != nil {
+			return err
+		}
+		state, err := b.Status(ctx)
+		if err != nil {
+			return err
+		}
+		f.detail = id.String()
+		if was := w.check.known(m.ID, id.GUID); was != "" {
+			return fmt.Errorf("another controller answers at %s: GUID %s, where it was %s", m.BMC.Address, id.GUID, was)
+		}
+		f.state, f.healthy = state, true
+		return nil
+	})
+	if err != nil {
+		f.detail = clip(err)
+	}
+	return f
+}
+
+// known notes a controller's identity and gives the one before, if it was another. The new one is taken from then on: the change is told
+// of once.
+func (c *checks) known(id events.MachineID, guid string) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	was := c.identity[id]
+	c.identity[id] = guid
+	if was == guid {
+		return ""
+	}
+	return was
+}
+
+func (w *Worker) reportHealth(ctx context.Context, f finding) error {
+	w.check.mu.Lock()
+	was, known := w.check.healthy[f.machine.ID]
+	w.check.mu.Unlock()
+	if known && was == f.healthy {
+		return nil
+	}
+	w.cfg.Log.Info("BMC checked", "machine", f.machine.ID, "name", f.machine.Name, "healthy", f.healthy, "detail", f.detail)
+	if err := w.report(ctx, "report_bmc", commands.ReportBMC{Machine: f.machine.ID, Healthy: f.healthy, Detail: f.detail}, ""); err != nil {
+		return err
+	}
+	w.check.mu.Lock()
+	defer w.check.mu.Unlock()
+	w.check.healthy[f.machine.ID] = f.healthy
+	return nil
+}
+
+// reportState tells of a power state that nobody asked for. The boot is the one that was known before the reading.
+func (w *Worker) reportState(ctx context.Context, f finding, reads int) error {
+	return w.report(ctx, "report_power", commands.ReportPower{Machine: f.machine.ID, Boot: f.machine.Boot, State: f.state, Reads: reads}, "")
+}
+
+// confirmLost reads lost machines a second time and reports them, with proof unless there are too many.
+func (w *Worker) confirmLost(ctx context.Context, gone []finding, total int) {
+	if len(gone) == 0 {
+		return
+	}
+	brake := w.check.brake(gone, total, time.Now())
+	if brake {
+		w.cfg.Log.Error("many machines are read as off at once: no proof is given; look at them, and use machine power off where it is true",
+			"now", len(gone), "machines", total)
+	} else if !rest(ctx, w.cfg.ReadGap) {
+		return
+	}
+	var all errgroup.Group
+	all.SetLimit(w.cfg.Parallel)
+	for _, f := range gone {
+		all.Go(func() error {
+			if err := w.confirm(ctx, f, brake); err != nil {
+				w.cfg.Log.Warn("power state not reported", "machine", f.machine.ID, "error", err)
+			}
+			return nil
+		})
+	}
+	_ = all.Wait() // the functions give no errors
+}
+
+func (w *Worker) confirm(ctx context.Context, f finding, brake bool) error {
+	if brake {
+		return w.reportState(ctx, f, 1)
+	}
+	unlock, err := w.lock(ctx, f.machine.ID)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	second := w.look(ctx, f.machine)
+	if second.state != events.PowerIsOff {
+		return ctx.Err() // the next check tells what it is
+	}
+	return w.reportState(ctx, f, readsForProof)
+}
+
+// brake says whether too many machines were lost within the window, these included.
+func (c *checks) brake(gone []finding, total int, now time.Time) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for id, at := range c.lost {
+		if now.Sub(at) > brakeWindow {
+			delete(c.lost, id)
+		}
+	}
+	for _, f := range gone {
+		c.lost[f.machine.ID] = now
+	}
+	return len(c.lost) > max(brakeFew, total*brakeShare/100)
+}
