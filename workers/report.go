@@ -41,21 +41,22 @@ type Reporter struct {
 	once   sync.Once
 	notice chan struct{}
 
-	mu     sync.Mutex
-	latest *Snapshot
-	due    bool // a complete report
-	sent   map[string]events.DomainReport
-	failed map[string]events.StepFailed
-	ended  map[EndKey]bool
-	stale  map[string]events.DomainReport // seen stale and not told yet
-	told   map[string]bool                // stale ones that were told
+	mu      sync.Mutex
+	latest  *Snapshot
+	due     bool                           // a complete report
+	full    *Snapshot                      // the one that it will tell: the first complete look since it was due
+	telling *Snapshot                      // the one that is under way
+	pending map[string]events.DomainReport // seen and not told, even if it is gone since
+	sent    map[string]events.DomainReport
+	failed  map[string]events.StepFailed
+	ended   map[EndKey]bool
 }
 
 func (r *Reporter) init() {
 	r.once.Do(func() {
 		r.notice = make(chan struct{}, 1)
-		r.sent, r.failed = map[string]events.DomainReport{}, map[string]events.StepFailed{}
-		r.ended, r.stale, r.told = map[EndKey]bool{}, map[string]events.DomainReport{}, map[string]bool{}
+		r.sent, r.pending = map[string]events.DomainReport{}, map[string]events.DomainReport{}
+		r.failed, r.ended = map[string]events.StepFailed{}, map[EndKey]bool{}
 		r.Retry = or(r.Retry, 100*time.Millisecond)
 	})
 }
@@ -67,26 +68,50 @@ func (r *Reporter) signal() {
 	}
 }
 
-// Offer takes the newest snapshot.
+// Offer takes the newest snapshot. What it shows of a domain is told even if the domain is gone a moment later: a domain whose grant
+// is over, for one.
 func (r *Reporter) Offer(s Snapshot) {
 	r.init()
-	r.mu.Lock()
-	r.latest = &s
-	for _, d := range s.Domains {
-		if k := staleKey(d); d.Stale && !r.told[k] {
-			r.stale[k] = d
-		}
-	}
-	r.mu.Unlock()
+	r.note(s)
 	r.signal()
 }
 
-// Complete asks for a complete report: at each connect and every minute.
+func (r *Reporter) note(s Snapshot) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.latest = &s
+	now := keyed(s.Domains)
+	for k, d := range now {
+		if have, told := r.sent[k]; !told || have != d {
+			r.pending[k] = d
+		} else if !r.pending[k].Stale {
+			delete(r.pending, k)
+		}
+	}
+	if s.Complete && r.vanished(now) {
+		r.due = true
+	}
+	if s.Complete && r.due && r.full == nil {
+		r.full = &s
+	}
+}
+
+// Complete asks for a complete report: every minute.
 func (r *Reporter) Complete() {
 	r.init()
 	r.mu.Lock()
-	r.due = true
-	r.latest = nil // it may be older than the reason to ask
+	r.due, r.full = true, nil
+	r.mu.Unlock()
+	r.Drain()
+}
+
+// Disconnected says that the control plane may have lost sight of this machine. All that is seen from now on is told again, and a
+// complete report follows.
+func (r *Reporter) Disconnected() {
+	r.init()
+	r.mu.Lock()
+	clear(r.sent)
+	r.due, r.full = true, nil
 	r.mu.Unlock()
 	r.Drain()
 }
@@ -120,24 +145,18 @@ func (r *Reporter) next() *events.Report {
 	if s == nil {
 		return nil
 	}
-	now := keyed(s.Domains)
-	if s.Complete && r.vanished(now) {
-		r.due = true
-	}
-	rep := &events.Report{Machine: r.Machine, Boot: r.Boot, Complete: r.due && s.Complete}
-	if rep.Complete {
-		rep.Domains = s.Domains
+	rep := &events.Report{Machine: r.Machine, Boot: r.Boot}
+	r.telling = nil
+	if r.full != nil && !r.passed(r.full) {
+		r.telling = r.full
+		rep.Complete, rep.Domains = true, r.full.Domains
 		if r.Capacity != nil {
 			rep.Capacity = r.Capacity()
 		}
 	} else {
-		rep.Domains = r.changed(now)
+		rep.Domains = sortedDomains(r.pending)
 	}
-	for _, e := range s.Ended {
-		if !r.ended[KeyOf(e)] && len(rep.Ended) < maxEnded {
-			rep.Ended = append(rep.Ended, e)
-		}
-	}
+	rep.Ended = r.ends(s, rep.Domains)
 	for _, f := range s.Failed {
 		if r.failed[f.Object.String()] != f {
 			rep.Steps = append(rep.Steps, f)
@@ -149,20 +168,41 @@ func (r *Reporter) next() *events.Report {
 	return rep
 }
 
-// changed lists the domains that are not as they were last told, and the stale ones that nobody was told of.
-func (r *Reporter) changed(now map[string]events.DomainReport) []events.DomainReport {
-	var out []events.DomainReport
-	listed := map[string]bool{}
-	for k, d := range now {
-		if r.sent[k] != d {
-			out = append(out, d)
-			listed[staleKey(d)] = true
+// passed says whether something was seen, and not told, that is gone in s: it is told first.
+func (r *Reporter) passed(s *Snapshot) bool {
+	now := keyed(s.Domains)
+	for k := range r.pending {
+		if _, ok := now[k]; !ok {
+			return true
 		}
 	}
-	for k, d := range r.stale {
-		if !listed[k] {
-			out = append(out, d)
+	return false
+}
+
+// ends lists the ends that were not answered. One report never says of a domain that it is there and that it has ended: the end
+// follows in the next.
+func (r *Reporter) ends(s *Snapshot, there []events.DomainReport) []events.DomainEnded {
+	type grant struct {
+		vm    events.VMID
+		epoch events.Epoch
+	}
+	present := map[grant]bool{}
+	for _, d := range append(sortedDomains(r.pending), there...) {
+		present[grant{d.VM, d.Epoch}] = true
+	}
+	var out []events.DomainEnded
+	for _, e := range s.Ended {
+		if !r.ended[KeyOf(e)] && !present[grant{e.VM, e.Epoch}] && len(out) < maxEnded {
+			out = append(out, e)
 		}
+	}
+	return out
+}
+
+func sortedDomains(m map[string]events.DomainReport) []events.DomainReport {
+	var out []events.DomainReport
+	for _, d := range m {
+		out = append(out, d)
 	}
 	sort.Slice(out, func(i, j int) bool { return out[i].DomID < out[j].DomID })
 	return out
@@ -191,6 +231,9 @@ func (r *Reporter) deliver(ctx context.Context, rep *events.Report) error {
 	wait := r.Retry
 	for {
 		answer, err := r.Send(ctx, n, body)
+		if err == nil && answer.Outcome.Code == events.CodeStale {
+			return r.outdated(ctx, rep)
+		}
 		if err == nil && !again(answer.Outcome) {
 			r.answered(rep, answer.Outcome)
 			return nil
@@ -208,6 +251,18 @@ func (r *Reporter) deliver(ctx context.Context, rep *events.Report) error {
 	}
 }
 
+// outdated drops a report that the control plane calls stale: a newer counter was taken, or another boot is enrolled. What it said
+// is said again, after a while, under the next counter.
+func (r *Reporter) outdated(ctx context.Context, rep *events.Report) error {
+	r.Log.Error("report is stale, says the control plane", "counter", rep.Counter)
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(20 * r.Retry):
+		return nil
+	}
+}
+
 // again says whether the same bytes must be sent again.
 func again(o events.Outcome) bool {
 	return o.Status == "" || o.Code == events.CodeBusy || o.Code == events.CodeUnavailable
@@ -219,26 +274,22 @@ func (r *Reporter) answered(rep *events.Report, o events.Outcome) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if o.Status == events.Refused && o.Code == events.CodeStale {
-		return // a newer counter says it again
-	}
-	now := keyed(rep.Domains)
 	if rep.Complete {
-		r.sent, r.due = now, false
+		clear(r.sent)
+		if r.full == r.telling {
+			r.due, r.full = false, nil
+		}
 	}
-	for k, d := range now {
+	for k, d := range keyed(rep.Domains) {
 		r.sent[k] = d
-	}
-	for _, d := range rep.Domains {
-		if d.Stale {
-			r.told[staleKey(d)] = true
-			delete(r.stale, staleKey(d))
+		if r.pending[k] == d {
+			delete(r.pending, k)
 		}
 	}
 	for _, e := range rep.Ended {
 		r.ended[KeyOf(e)] = true
 		for k, d := range r.sent {
-			if d.VM == e.VM {
+			if d.VM == e.VM && d.Epoch == e.Epoch {
 				delete(r.sent, k)
 			}
 		}
@@ -263,8 +314,6 @@ func keyed(domains []events.DomainReport) map[string]events.DomainReport {
 	}
 	return out
 }
-
-func staleKey(d events.DomainReport) string { return d.UUID + "#" + strconv.Itoa(d.DomID) }
 
 func sortFailed(f []events.StepFailed) {
 	sort.Slice(f, func(i, j int) bool { return f[i].Object.String() < f[j].Object.String() })

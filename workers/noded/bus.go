@@ -23,7 +23,7 @@ const (
 	connectTimeout = 5 * time.Second
 	answerTimeout  = 5 * time.Second
 	firstRetry     = 100 * time.Millisecond
-	lastRetry      = 5 * time.Second
+	lastRetry      = 2 * time.Second
 	completeEvery  = 60 * time.Second
 	aliveEvery     = 5 * time.Second
 )
@@ -91,6 +91,7 @@ func (b *bus) session(ctx context.Context) error {
 	if err := b.answerQuestions(nc); err != nil {
 		return err
 	}
+	b.a.reporter.Disconnected() // BEFORE any document: what is here is told before anything is done about it
 	for _, f := range []func(context.Context, *nats.Conn){b.follow, b.beat} {
 		work.Add(1)
 		go func() { defer work.Done(); f(ctx, nc) }()
@@ -98,19 +99,20 @@ func (b *bus) session(ctx context.Context) error {
 	return b.attend(ctx, nc, closed, reconnected)
 }
 
-// attend asks for complete reports, at each connect and every minute, until the connection is closed.
+// attend asks for complete reports, at each reconnect and every minute, until the connection is closed.
 func (b *bus) attend(ctx context.Context, nc *nats.Conn, closed, reconnected chan struct{}) error {
 	ticker := time.NewTicker(completeEvery)
 	defer ticker.Stop()
 	for {
-		b.a.reporter.Complete()
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-closed:
 			return fmt.Errorf("connection closed: %w", nc.LastError())
 		case <-reconnected:
+			b.a.reporter.Disconnected()
 		case <-ticker.C:
+			b.a.reporter.Complete()
 		}
 	}
 }
@@ -125,7 +127,10 @@ func (b *bus) connect(pair nkeys.KeyPair, closed, reconnected chan struct{}) (*n
 		nats.Timeout(connectTimeout), nats.MaxReconnects(-1), nats.ReconnectWait(250*time.Millisecond), nats.ReconnectJitter(250*time.Millisecond, 250*time.Millisecond),
 		nats.PingInterval(5*time.Second), nats.MaxPingsOutstanding(2), nats.ReconnectBufSize(-1),
 		nats.ClosedHandler(func(*nats.Conn) { close(closed) }),
-		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { b.log.Warn("disconnected from the control plane", "err", err) }),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			b.log.Warn("disconnected from the control plane", "err", err)
+			b.a.reporter.Disconnected() // BEFORE any document of the next connection
+		}),
 		nats.ReconnectHandler(func(nc *nats.Conn) {
 			b.log.Info("connected again", "server", nc.ConnectedUrlRedacted())
 			select {

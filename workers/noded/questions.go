@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -20,6 +21,9 @@ const (
 	consoleDefault = 16 << 10
 	consoleMost    = 64 << 10
 )
+
+// consoleDir is where xenconsoled writes (workers/boot starts it).
+const consoleDir = "/var/log/xen/console"
 
 // consoleRequest is the body of ask.<machine>.console.
 type consoleRequest struct {
@@ -72,27 +76,43 @@ func (a *agent) console(body []byte) any {
 		return consoleAnswer{Host: a.machine, Error: refused(events.CodeInvalid, "read request: %v", err)}
 	}
 	ans := consoleAnswer{VM: q.VM, Host: a.machine}
-	wishes, _, _ := host.Decode(a.wishes.All())
-	for _, w := range wishes {
-		if w.VM != q.VM {
-			continue
-		}
-		if q.Bytes <= 0 {
-			q.Bytes = consoleDefault
-		}
-		name := host.DomainName(w.VM, w.Name)
-		if w.Adopt != "" {
-			name = a.nameOf(w.Adopt, name)
-		}
-		text, err := boot.ReadConsole(name, int64(min(q.Bytes, consoleMost)))
-		if err != nil {
-			ans.Error = refused(events.CodeUnavailable, "%v", err)
-		}
-		ans.Data = text
+	if q.Bytes <= 0 {
+		q.Bytes = consoleDefault
+	}
+	name, ok := a.consoleName(q.VM)
+	if !ok {
+		ans.Error = refused(events.CodeNotFound, "nothing in this boot is known of VM %.64s", q.VM)
 		return ans
 	}
-	ans.Error = refused(events.CodeNotFound, "no document in this boot names VM %.64s", q.VM)
+	text, err := boot.ReadConsole(name, int64(min(q.Bytes, consoleMost)))
+	if err != nil {
+		ans.Error = refused(events.CodeUnavailable, "%v", err)
+	}
+	ans.Data = text
 	return ans
+}
+
+// consoleName finds under what name a VM's domain printed. A document that wants no domain does not name it, its console's file does.
+func (a *agent) consoleName(vm events.VMID) (string, bool) {
+	wishes, _, _ := host.Decode(a.wishes.All())
+	for _, w := range wishes {
+		if w.VM != vm {
+			continue
+		}
+		if w.Adopt != "" {
+			return a.nameOf(w.Adopt, host.DomainName(vm, w.Name)), true
+		}
+		if w.Name != "" {
+			return host.DomainName(vm, w.Name), true
+		}
+		files, err := filepath.Glob(consoleDir + "/guest-" + host.DomainName(vm, "") + "*.log")
+		if err != nil || len(files) == 0 {
+			return host.DomainName(vm, ""), true // it printed nothing
+		}
+		base := filepath.Base(files[len(files)-1])
+		return strings.TrimSuffix(strings.TrimPrefix(base, "guest-"), ".log"), true
+	}
+	return "", false
 }
 
 // nameOf finds the name of an adopted domain, which was not named by us.
