@@ -181,3 +181,16 @@ func TestBadRegistration(t *testing.T) {
 		t.Error("a registration without a function was taken")
 	}
 }
+
+func TestLast(t *testing.T) {
+	nc, js := mustBus(t)
+	l := mustPublishEvents(t, nc, 7)
+	r := l.rs[6]
+	m, found, err := Last(t.Context(), js, events.FeedSubject(r.Events[1]))
+	if err != nil || !found || m.Number != 7 || m.Index != 1 || m.Intent != r.Intent {
+		t.Fatalf("got %+v, %v, %v", m, found, err)
+	}
+	if _, found, err := Last(t.Context(), js, "feed.vm.none.vm_created_v1"); err != nil || found {
+		t.Fatalf("of nothing: %v, %v", found, err)
+	}
+}
