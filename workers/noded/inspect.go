@@ -12,6 +12,7 @@ type inspectAnswer struct {
 	Host    events.MachineID      `json:"host"`
 	Boot    string                `json:"boot"`
 	Domains []events.DomainReport `json:"domains"`
+	Usage   *usage                `json:"usage,omitempty"`
 	Error   *events.Outcome       `json:"error,omitempty"`
 }
 
@@ -22,6 +23,10 @@ func (a *agent) inspect([]byte) any {
 	var err error
 	if ans.Domains, err = a.worker.Inspect(ctx); err != nil {
 		ans.Error = refused(events.CodeUnavailable, "%v", err)
+		return ans
+	}
+	if ans.Usage, err = a.usage(ctx); err != nil { // the domains are known all the same
+		a.log.Warn("inspect", "err", err)
 	}
 	return ans
 }

@@ -15,5 +15,16 @@ type InspectAnswer struct {
 	Host    events.MachineID      `json:"host,omitempty"`
 	Boot    string                `json:"boot,omitempty"`
 	Domains []events.DomainReport `json:"domains"`
+	Usage   *Usage                `json:"usage,omitempty"` // missing if the host could not measure
 	Error   *events.Outcome       `json:"error,omitempty"`
+}
+
+// Usage says what a host's processors did so far, in milliseconds.
+type Usage struct {
+	UptimeMS int64 `json:"uptime_ms"` // since the machine's boot
+	AgentMS  int64 `json:"agent_ms"`  // CPU time of the agent, since its start
+	ToolsMS  int64 `json:"tools_ms"`  // CPU time of the programs that it ran (xl)
+	Dom0MS   int64 `json:"dom0_ms"`   // CPU time of the whole control domain; 0 on a modelled host
+	GuestsMS int64 `json:"guests_ms"` // CPU time of the domains that are there now
+	PCPUs    int   `json:"pcpus"`
 }
