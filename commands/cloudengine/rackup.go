@@ -54,13 +54,13 @@ func (a *app) rackUp(ctx context.Context, f rackFlags) error {
 	if ctx.Err() != nil {
 		err = nil // Ctrl-C is how it ends
 	}
-	a.talk("stopping everything; the log stays in %s", f.data)
 	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute)
 	defer cancel()
 	if f.detach { // it failed; leave it for a look, as it is
 		a.talk("it is left as it is: cloudengine rack status, rack serial NAME, %s; then rack down", filepath.Join(f.dir, "serve.log"))
 		return err
 	}
+	a.talk("stopping everything; the log stays in %s", f.data)
 	return errors.Join(err, stopServe(stopping, u.rack.Config().Dir), u.rack.Down(stopping))
 }
 
@@ -158,6 +158,7 @@ func (u *raising) do(ctx context.Context, what string, kind events.Kind, verb st
 		return a, fmt.Errorf("%s: %w", what, err)
 	}
 	u.say("%s: %s (decision %d)", what, a.Outcome.Status, a.Number)
+	u.settle(ctx, u.c, a.Number)
 	return a, nil
 }
 
