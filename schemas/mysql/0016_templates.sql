@@ -14,5 +14,6 @@ CREATE TABLE templates (
   `changed_by` BIGINT UNSIGNED NOT NULL COMMENT 'number of the decision that last changed the row',
   `changed_at` DATETIME(6) NOT NULL COMMENT 'time of that decision, UTC',
   PRIMARY KEY (id),
-  KEY by_account (account, name)
+  KEY by_account (account),
+  KEY by_name (name)
 ) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin COMMENT='what guests are made from'

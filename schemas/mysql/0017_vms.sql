@@ -35,7 +35,7 @@ CREATE TABLE vms (
   `changed_by` BIGINT UNSIGNED NOT NULL COMMENT 'number of the decision that last changed the row',
   `changed_at` DATETIME(6) NOT NULL COMMENT 'time of that decision, UTC',
   PRIMARY KEY (id),
-  KEY by_account (account, name),
+  KEY by_account (account),
   KEY by_host (host),
   KEY by_name (name)
 ) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin COMMENT='virtual machines: what is wanted, and what is known'

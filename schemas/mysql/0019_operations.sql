@@ -26,5 +26,6 @@ CREATE TABLE operations (
   KEY by_number (number),
   KEY by_object (object),
   KEY by_account (account),
+  KEY by_actor (actor),
   KEY by_intent (intent)
 ) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin COMMENT='intents of users and reactions, and what became of them'
