@@ -75,6 +75,11 @@ func must(t *testing.T, err error) {
 	}
 }
 
+func digest(token string) string {
+	sum := sha256.Sum256([]byte(token))
+	return hex.EncodeToString(sum[:])
+}
+
 func newKey(t *testing.T) (string, nats.Option) {
 	t.Helper()
 	kp, err := nkeys.CreateUser()
@@ -86,7 +91,7 @@ func newKey(t *testing.T) (string, nats.Option) {
 
 func (f *fixture) connect(opts ...nats.Option) *nats.Conn {
 	f.t.Helper()
-	nc, err := nats.Connect(f.srv.ClientURL(), append(opts, nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))...)
+	nc, err := nats.Connect(f.srv.ClientURL(), append(opts, nats.PermissionErrOnSubscribe(true), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))...)
 	must(f.t, err)
 	f.t.Cleanup(nc.Close)
 	return nc
@@ -199,8 +204,7 @@ func TestControlPlaneAsksMachine(t *testing.T) {
 func TestMachineEnrolsWithToken(t *testing.T) {
 	f := start(t)
 	id := events.MachineID(uuid.NewString())
-	sum := sha256.Sum256([]byte("one-time"))
-	f.reg.tokens[string(id)+hex.EncodeToString(sum[:])] = true
+	f.reg.tokens[string(id)+digest("one-time")] = true
 	_, err := f.cp.Subscribe("rep.*.*", func(m *nats.Msg) { _ = m.Respond([]byte(m.Subject)) })
 	must(t, err)
 	nc := f.connect(nats.UserInfo(events.EnrolUser, string(id)+".one-time"), nats.CustomInboxPrefix(events.EnrolInboxPrefix(id)))
