@@ -66,7 +66,7 @@ func explain(err error) string {
 	text := err.Error()
 	var no *client.Refusal
 	switch {
-	case errors.As(err, &no) && no.Outcome.Guard != "":
+	case errors.As(err, &no) && no.Outcome.Guard != "" && !strings.Contains(text, "--override"):
 		return text + fmt.Sprintf("\nIf you know better than this guard: --override=%s --reason \"…\" (both stay in the log for ever)", no.Outcome.Guard)
 	case errors.Is(err, nats.ErrPermissionViolation):
 		return text + "\nYour role does not allow this, or --user is not the user of your key."

@@ -108,7 +108,7 @@ Try next:
   bin/cloudengine vm --help
 `
 
-// present shows the VM, and the end of its console once the guest has said something.
+// present shows the VM, and the end of its console once the guest has said who it is.
 func (u *raising) present(ctx context.Context) error {
 	vm, err := u.find(ctx, u.c, events.KindVM, demoVM)
 	if err != nil {
@@ -121,7 +121,7 @@ func (u *raising) present(ctx context.Context) error {
 			return false, err.Error(), nil // its host may be busy; try again
 		}
 		text = strings.TrimSpace(printable(a.Data))
-		return text != "", "nothing printed yet", nil
+		return strings.Contains(text, "guest: I am"), "the guest boots: " + text[strings.LastIndexByte(text, '\n')+1:], nil
 	})
 	if err != nil {
 		return err
