@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 
 	"cloudengine/events/feed"
 	"cloudengine/events/feed/alerts"
@@ -21,6 +22,11 @@ func (s *server) openReadModels(ctx context.Context) error {
 		return err
 	}
 	s.parts.onStop("database", s.database.Close)
+	if p := s.database.Private(); p != nil { // so that dashboards find it
+		if err := os.WriteFile(s.path("mysql.dsn"), []byte(p.DSN()+"\n"), 0o600); err != nil {
+			return fmt.Errorf("note where the database is: %w", err)
+		}
+	}
 	s.projector = mysql.NewProjector(s.database.DB, s.log.With("part", "projections"))
 	s.reader = newReader(s.database.DB, s.projector, s.log.With("part", "read"))
 	return nil

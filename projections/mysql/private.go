@@ -108,6 +108,13 @@ func (p *Private) prepare(ctx context.Context) error {
 // Socket is the path of the server's unix socket. The user that we run as may connect to it without a password.
 func (p *Private) Socket() string { return p.socket }
 
+// DSN is how any client of this machine, run by our user, reaches the read models. It holds no password: the socket knows who asks.
+func (p *Private) DSN() string {
+	cfg := p.config()
+	cfg.DBName = DefaultDatabase
+	return cfg.FormatDSN()
+}
+
 // PID is the process id of the server, 0 while there is none.
 func (p *Private) PID() int {
 	p.mu.Lock()

@@ -1,0 +1,238 @@
+package scenarios
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-sql-driver/mysql"
+
+	"cloudengine/commands/api/client"
+	"cloudengine/e2e/rack"
+	"cloudengine/events"
+)
+
+// The rack that all tests share.
+var (
+	repo   string // root of the repository
+	dir    string // state of this run
+	shared *rack.Rack
+	bus    *client.Client
+)
+
+const (
+	listen = "127.0.0.1:14222"
+	web    = "127.0.0.1:18080"
+)
+
+func TestMain(m *testing.M) {
+	if code, is := rack.RunHelper(os.Args); is {
+		os.Exit(code)
+	}
+	flag.Parse()
+	code, err := raise(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "scenarios:", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// raise brings the rack up with the users' own command, runs the tests, and stops it.
+func raise(m *testing.M) (code int, err error) {
+	if err := rack.Check(); err != nil {
+		return 1, err
+	}
+	if repo, err = filepath.Abs("../.."); err != nil {
+		return 1, err
+	}
+	if dir, err = os.MkdirTemp("", "ce"); err != nil {
+		return 1, err
+	}
+	defer func() {
+		down := command(context.Background(), "rack", "down")
+		down.Stdout, down.Stderr = os.Stderr, os.Stderr
+		err = errors.Join(err, down.Run())
+		if code == 0 && err == nil {
+			err = os.RemoveAll(dir)
+		} else {
+			fmt.Fprintln(os.Stderr, "scenarios: logs are left in", dir)
+		}
+	}()
+	began := time.Now()
+	up := command(context.Background(), "rack", "up", "--detach", "--image", filepath.Join(repo, "bin/image"), "--guest", filepath.Join(repo, "bin/guest"),
+		"--listen", listen, "--http", web, "--namespace", "cetest")
+	up.Stdout, up.Stderr = os.Stderr, os.Stderr
+	if err := up.Run(); err != nil {
+		return 1, fmt.Errorf("raise the rack: %w", err)
+	}
+	fmt.Fprintf(os.Stderr, "scenarios: the rack is up after %.0f s\n", time.Since(began).Seconds())
+	if shared, err = rack.Open(filepath.Join(dir, "rack")); err != nil {
+		return 1, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if bus, err = client.Connect(ctx, "nats://"+listen, filepath.Join(dir, "data", "admin.nk")); err != nil {
+		return 1, err
+	}
+	defer bus.Close()
+	return m.Run(), nil
+}
+
+// command is the program that users have, on this run's rack.
+func command(ctx context.Context, args ...string) *exec.Cmd {
+	if args[0] == "rack" {
+		args = append(args, "--rack-dir", filepath.Join(dir, "rack"), "--data", filepath.Join(dir, "data"))
+	} else {
+		args = append([]string{"--server", "nats://" + listen, "--nkey", filepath.Join(dir, "data", "admin.nk")}, args...)
+	}
+	cmd := exec.CommandContext(ctx, filepath.Join(repo, "bin/cloudengine"), args...)
+	cmd.Dir = dir
+	return cmd
+}
+
+// cli runs the command line and gives what it printed and its exit code.
+func cli(t *testing.T, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	defer cancel()
+	cmd := command(ctx, args...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatalf("run cloudengine %s: %v", strings.Join(args, " "), err)
+	}
+	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
+}
+
+// must runs a command line that must succeed.
+func must(t *testing.T, args ...string) string {
+	t.Helper()
+	out, errs, code := cli(t, args...)
+	if code != 0 {
+		t.Fatalf("cloudengine %s: exit code %d\n%s%s", strings.Join(args, " "), code, out, errs)
+	}
+	return out
+}
+
+// refusedWith runs a command line that must end with an exit code, and a message that holds a word.
+func refusedWith(t *testing.T, code int, word string, args ...string) {
+	t.Helper()
+	out, errs, got := cli(t, args...)
+	if got != code || !strings.Contains(errs, word) {
+		t.Fatalf("cloudengine %s: exit code %d, want %d and %q in\n%s%s", strings.Join(args, " "), got, code, word, out, errs)
+	}
+}
+
+// row reads one object by the bus.
+func row(t *testing.T, kind events.Kind, name string) map[string]any {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	a, err := bus.Read(ctx, kind, "get", events.ReadRequest{ID: name})
+	if err != nil {
+		t.Fatalf("read %s %s: %v", kind, name, err)
+	}
+	var r map[string]any
+	if len(a.Items) != 1 || json.Unmarshal(a.Items[0], &r) != nil {
+		t.Fatalf("read %s %s: %d items", kind, name, len(a.Items))
+	}
+	return r
+}
+
+func text(r map[string]any, column string) string {
+	if r[column] == nil {
+		return ""
+	}
+	return fmt.Sprint(r[column])
+}
+
+// eventually waits until a condition holds, and fails with what it last said.
+func eventually(t *testing.T, limit time.Duration, what string, holds func() (bool, string)) {
+	t.Helper()
+	began := time.Now()
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		ok, said := holds()
+		if ok {
+			t.Logf("%s: after %.1f s", what, time.Since(began).Seconds())
+			return
+		}
+		if time.Since(began) > limit {
+			t.Fatalf("%s: not within %s; last: %s", what, limit, said)
+		}
+		<-tick.C
+	}
+}
+
+func vmState(t *testing.T, name, want string) func() (bool, string) {
+	return func() (bool, string) {
+		r := row(t, events.KindVM, name)
+		return text(r, "state") == want, fmt.Sprintf("%s on %s: %s", text(r, "state"), text(r, "host_name"), text(r, "message"))
+	}
+}
+
+// inspect asks a host live.
+func inspect(t *testing.T, host string) []events.DomainReport {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	a, err := bus.Inspect(ctx, events.MachineID(host))
+	if err != nil {
+		t.Fatalf("inspect %s: %v", host, err)
+	}
+	return a.Domains
+}
+
+// facts follows FEED from a position and gives the types of the events of one object until one of a type came.
+func facts(t *testing.T, f client.Feed, until string) []string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	var types []string
+	enough := errors.New("enough")
+	err := bus.Follow(ctx, f, func(_ uint64, m events.FeedMessage) error {
+		types = append(types, m.Event.Type)
+		if m.Event.Type == until {
+			return enough
+		}
+		return nil
+	})
+	if !errors.Is(err, enough) {
+		t.Fatalf("follow %s %s until %s: %v; came: %v", f.Kind, f.ID, until, err, types)
+	}
+	return types
+}
+
+// database opens the read models as a dashboard would.
+func database(t *testing.T) *sql.DB {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join(dir, "data", "mysql.dsn"))
+	if err != nil {
+		t.Fatalf("read where the database is: %v", err)
+	}
+	c, err := mysql.ParseDSN(strings.TrimSpace(string(raw)))
+	if err != nil {
+		t.Fatalf("read DSN: %v", err)
+	}
+	conn, err := mysql.NewConnector(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	db := sql.OpenDB(conn)
+	t.Cleanup(func() { db.Close() })
+	return db
+}
