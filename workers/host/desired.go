@@ -2,6 +2,7 @@ package host
 
 import (
 	"encoding/json"
+	"sync"
 
 	"cloudengine/events"
 	"cloudengine/events/desired"
@@ -19,29 +20,67 @@ type OrphanWish struct {
 	Generation events.Generation
 }
 
-// Decode sorts documents into wishes. A document that it cannot read is no wish: nothing is done for its object.
-func Decode(docs []desired.Document) (wishes []Wish, orphans []OrphanWish, unread []desired.Document) {
+// read is one document, read: a wish, an orphan's end, or neither if it cannot be read or has no opinion.
+type read struct {
+	generation events.Generation
+	wish       *Wish
+	orphan     *OrphanWish
+}
+
+// Decode sorts documents into wishes. For a document that it cannot read nothing is done.
+func Decode(docs []desired.Document) ([]Wish, []OrphanWish) {
+	return decode(docs, func(d desired.Document) read { return readDocument(d) })
+}
+
+func decode(docs []desired.Document, readOne func(desired.Document) read) (wishes []Wish, orphans []OrphanWish) {
 	for _, d := range docs {
-		switch d.Kind {
-		case desired.KindDomain:
-			w, err := d.Domain()
-			if err != nil || string(w.VM) != d.ID {
-				unread = append(unread, d)
-				continue
-			}
-			wishes = append(wishes, Wish{w, d.Generation})
-		case desired.KindOrphan:
-			var o desired.Orphan
-			if err := json.Unmarshal(d.Body, &o); err != nil || o.UUID != d.ID || o.Want != desired.Absent {
-				unread = append(unread, d)
-				continue
-			}
-			orphans = append(orphans, OrphanWish{o.UUID, d.Generation})
-		default:
-			unread = append(unread, d)
+		switch r := readOne(d); {
+		case r.wish != nil:
+			wishes = append(wishes, *r.wish)
+		case r.orphan != nil:
+			orphans = append(orphans, *r.orphan)
 		}
 	}
-	return wishes, orphans, unread
+	return wishes, orphans
+}
+
+func readDocument(d desired.Document) read {
+	r := read{generation: d.Generation}
+	switch d.Kind {
+	case desired.KindDomain:
+		if w, err := d.Domain(); err == nil && string(w.VM) == d.ID {
+			r.wish = &Wish{w, d.Generation}
+		}
+	case desired.KindOrphan:
+		var o desired.Orphan
+		if err := json.Unmarshal(d.Body, &o); err == nil && o.UUID == d.ID && o.Want == desired.Absent {
+			r.orphan = &OrphanWish{o.UUID, d.Generation}
+		}
+	}
+	return r
+}
+
+// reader reads each generation of a document once.
+type reader struct {
+	mu    sync.Mutex
+	known map[events.Ref]read
+}
+
+func (r *reader) decode(docs []desired.Document) ([]Wish, []OrphanWish) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.known == nil {
+		r.known = map[events.Ref]read{}
+	}
+	return decode(docs, func(d desired.Document) read {
+		ref := events.Ref{Kind: d.Kind, ID: d.ID}
+		have, ok := r.known[ref]
+		if !ok || have.generation != d.Generation {
+			have = readDocument(d)
+			r.known[ref] = have
+		}
+		return have
+	})
 }
 
 func (w Wish) object() events.Ref { return events.Ref{Kind: desired.KindDomain, ID: string(w.VM)} }

@@ -99,19 +99,19 @@ func (o Observed) familyOf(w Wish, x index) family {
 			f.foreign = append(f.foreign, d)
 		}
 	}
-	f.adopt(w, x)
-	for _, d := range o.Domains {
-		if s, ok := o.stampOf(d); w.Adopt != "" && d.UUID == w.Adopt && ok && s.VM != w.VM {
-			f.foreign = append(f.foreign, d) // it bears another VM's stamp, and so cannot be adopted
-		}
-	}
+	f.adopt(w, x, o)
 	return f
 }
 
 // adopt finds the domain without a stamp that a human gave to this VM.
-func (f *family) adopt(w Wish, x index) {
+func (f *family) adopt(w Wish, x index, o Observed) {
 	if w.Adopt == "" {
 		return
+	}
+	for _, d := range o.Domains {
+		if s, ok := o.stampOf(d); ok && d.UUID == w.Adopt && s.VM != w.VM {
+			f.foreign = append(f.foreign, d) // it bears another VM's stamp, and so cannot be adopted
+		}
 	}
 	for _, d := range x.byUUID[w.Adopt] {
 		if d.State == events.DomainDying {

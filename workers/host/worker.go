@@ -23,6 +23,7 @@ type Worker struct {
 	TSCMode string           // of PVH domains
 	Now     func() time.Time // the clock; time.Now
 
+	reader   reader
 	mu       sync.Mutex
 	made     map[string]int // domid of a domain that a step under way has made, by name
 	answered map[workers.EndKey]bool
@@ -111,13 +112,13 @@ func (w *Worker) readStamp(ctx context.Context, domid int) (Stamp, bool, error) 
 
 // Plan is PlanDomains over documents.
 func (w *Worker) Plan(docs []desired.Document, seen Observed) []workers.Plan {
-	wishes, orphans, _ := Decode(docs)
+	wishes, orphans := w.reader.decode(docs)
 	return PlanDomains(wishes, orphans, seen)
 }
 
 // Describe is the report of what was seen.
 func (w *Worker) Describe(docs []desired.Document, seen Observed, busy map[events.Ref]bool) workers.Snapshot {
-	wishes, _, _ := Decode(docs)
+	wishes, _ := w.reader.decode(docs)
 	return Describe(wishes, seen, busy)
 }
 

@@ -88,7 +88,7 @@ func (a *agent) wire() {
 // neededBlobs names the files that documents name.
 func (a *agent) neededBlobs() map[string]bool {
 	needed := map[string]bool{}
-	wishes, _, _ := host.Decode(a.wishes.All())
+	wishes, _ := host.Decode(a.wishes.All())
 	for _, w := range wishes {
 		if w.Want == desired.Running || w.Want == desired.Paused {
 			needed[w.Kernel.SHA256], needed[w.Ramdisk.SHA256] = true, true

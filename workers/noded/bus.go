@@ -11,11 +11,9 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nkeys"
 
 	"cloudengine/events"
-	"cloudengine/events/desired"
 )
 
 // Times of the bus.
@@ -36,6 +34,8 @@ type bus struct {
 	mu sync.Mutex
 	nc *nats.Conn // nil while there is none
 	up chan struct{}
+
+	again chan struct{} // the session's: the consumer of documents must be looked up again
 }
 
 func newBus(a *agent) *bus { return &bus{a: a, log: a.log, up: make(chan struct{})} }
@@ -73,6 +73,7 @@ func (b *bus) session(ctx context.Context) error {
 		}
 	}
 	closed, reconnected := make(chan struct{}), make(chan struct{}, 1)
+	b.again = make(chan struct{}, 1)
 	nc, err := b.connect(pair, closed, reconnected)
 	if errors.Is(err, nats.ErrAuthorization) {
 		return errors.Join(fmt.Errorf("connect as machine: %w", err), b.a.keep.setEnrolled(false))
@@ -111,6 +112,10 @@ func (b *bus) attend(ctx context.Context, nc *nats.Conn, closed, reconnected cha
 			return fmt.Errorf("connection closed: %w", nc.LastError())
 		case <-reconnected:
 			b.a.reporter.Disconnected()
+			select {
+			case b.again <- struct{}{}:
+			default:
+			}
 		case <-ticker.C:
 			b.a.reporter.Complete()
 		}
@@ -238,61 +243,4 @@ func (b *bus) beat(ctx context.Context, nc *nats.Conn) {
 		case <-ticker.C:
 		}
 	}
-}
-
-// follow reads the machine's documents until ctx ends. Each is kept before it is acknowledged.
-func (b *bus) follow(ctx context.Context, nc *nats.Conn) {
-	for ctx.Err() == nil {
-		if err := b.consume(ctx, nc); err != nil && ctx.Err() == nil {
-			b.log.Warn("documents cannot be read", "err", err)
-			select {
-			case <-ctx.Done():
-			case <-time.After(200 * time.Millisecond):
-			}
-		}
-	}
-}
-
-func (b *bus) consume(ctx context.Context, nc *nats.Conn) error {
-	js, err := jetstream.NewWithAPIPrefix(nc, events.MachineAPIPrefix)
-	if err != nil {
-		return fmt.Errorf("open documents: %w", err)
-	}
-	lookUp, cancel := context.WithTimeout(ctx, answerTimeout)
-	defer cancel()
-	cons, err := js.Consumer(lookUp, events.StreamDesired, events.DesiredConsumer(b.a.machine, b.a.conf.BootID))
-	if err != nil {
-		return fmt.Errorf("find consumer of documents: %w", err)
-	}
-	msgs, err := cons.Messages(jetstream.PullMaxMessages(256), jetstream.PullExpiry(30*time.Second), jetstream.PullHeartbeat(5*time.Second))
-	if err != nil {
-		return fmt.Errorf("read documents: %w", err)
-	}
-	defer msgs.Stop()
-	defer context.AfterFunc(ctx, msgs.Stop)()
-	for {
-		msg, err := msgs.Next()
-		if err != nil {
-			return fmt.Errorf("read documents: %w", err)
-		}
-		b.take(msg)
-	}
-}
-
-// take hands one document to the loop. One that cannot be read is logged and acknowledged: it would only come again.
-func (b *bus) take(msg jetstream.Msg) {
-	d, err := desired.Decode(msg.Data())
-	if err != nil {
-		b.log.Error("document is not understood", "subject", msg.Subject(), "err", err)
-		_ = msg.Ack()
-		return
-	}
-	v, err := b.a.loop.Offer(d)
-	if err != nil {
-		b.log.Error("document is not kept", "subject", msg.Subject(), "err", err)
-		_ = msg.NakWithDelay(time.Second)
-		return
-	}
-	b.log.Info("document", "object", string(d.Kind)+"/"+d.ID, "term", d.Generation.Term, "number", d.Generation.Number, "verdict", v)
-	_ = msg.Ack() // an acknowledgement that is lost brings the document once more, and it is the same then
 }

@@ -94,7 +94,7 @@ func (a *agent) console(body []byte) any {
 
 // consoleName finds under what name a VM's domain printed. A document that wants no domain does not name it, its console's file does.
 func (a *agent) consoleName(vm events.VMID) (string, bool) {
-	wishes, _, _ := host.Decode(a.wishes.All())
+	wishes, _ := host.Decode(a.wishes.All())
 	for _, w := range wishes {
 		if w.VM != vm {
 			continue

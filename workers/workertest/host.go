@@ -43,6 +43,7 @@ type Machine struct {
 type Host struct {
 	mu       sync.Mutex
 	m        Machine
+	below    map[string]map[string]bool // names below each path of m.Nodes
 	calls    []string
 	twice    []string
 	kill     Kill
@@ -84,7 +85,11 @@ func Restore(m Machine) *Host {
 		m.Nodes = map[string]string{}
 	}
 	m.NextID = max(m.NextID, 1)
-	return &Host{m: m}
+	h := &Host{m: m, below: map[string]map[string]bool{}}
+	for path := range m.Nodes {
+		h.enter(path)
+	}
+	return h
 }
 
 var (
@@ -259,7 +264,8 @@ func (h *Host) Create(_ context.Context, c host.Config) error {
 			return nil
 		}
 		dir := "/local/domain/" + strconv.Itoa(id)
-		h.m.Nodes[dir+"/name"], h.m.Nodes[dir+"/vm"] = c.Name, "/vm/"+c.UUID
+		h.setNode(dir+"/name", c.Name)
+		h.setNode(dir+"/vm", "/vm/"+c.UUID)
 		return nil
 	}
 	return h.change("create "+c.Name, func() error { return make(false) }, func() { _ = make(true) })

@@ -16,23 +16,39 @@ func (h *Host) Read(_ context.Context, path string) (string, error) {
 	if h.killed {
 		return "", ErrKilled
 	}
-	if v, ok := h.m.Nodes[path]; ok {
-		return v, nil
+	v, ok := h.m.Nodes[path]
+	if !ok && len(h.below[path]) == 0 {
+		return "", fmt.Errorf("%s: %w", path, host.ErrNoNode)
 	}
-	for p := range h.m.Nodes {
-		if strings.HasPrefix(p, path+"/") {
-			return "", nil
-		}
-	}
-	return "", fmt.Errorf("%s: %w", path, host.ErrNoNode)
+	return v, nil
 }
 
 // Write sets a node.
 func (h *Host) Write(_ context.Context, path, value string) error {
 	return h.change("write "+path+" "+value, func() error {
-		h.m.Nodes[path] = value
+		h.setNode(path, value)
 		return nil
 	}, nil)
+}
+
+// setNode sets a node and enters it with its parents, up to the first that knows it.
+func (h *Host) setNode(path, value string) {
+	h.m.Nodes[path] = value
+	h.enter(path)
+}
+
+func (h *Host) enter(path string) {
+	for {
+		i := strings.LastIndexByte(path, '/')
+		if i <= 0 || h.below[path[:i]][path[i+1:]] {
+			return
+		}
+		if h.below[path[:i]] == nil {
+			h.below[path[:i]] = map[string]bool{}
+		}
+		h.below[path[:i]][path[i+1:]] = true
+		path = path[:i]
+	}
 }
 
 // Remove takes a node and all below it away.
@@ -44,10 +60,13 @@ func (h *Host) Remove(_ context.Context, path string) error {
 }
 
 func (h *Host) removeNodes(path string) {
-	for p := range h.m.Nodes {
-		if p == path || strings.HasPrefix(p, path+"/") {
-			delete(h.m.Nodes, p)
-		}
+	for name := range h.below[path] {
+		h.removeNodes(path + "/" + name)
+	}
+	delete(h.m.Nodes, path)
+	delete(h.below, path)
+	if i := strings.LastIndexByte(path, '/'); i > 0 {
+		delete(h.below[path[:i]], path[i+1:])
 	}
 }
 
@@ -58,15 +77,8 @@ func (h *Host) Children(_ context.Context, path string) ([]string, error) {
 	if h.killed {
 		return nil, ErrKilled
 	}
-	seen := map[string]bool{}
-	for p := range h.m.Nodes {
-		if rest, ok := strings.CutPrefix(p, path+"/"); ok {
-			name, _, _ := strings.Cut(rest, "/")
-			seen[name] = true
-		}
-	}
-	names := make([]string, 0, len(seen))
-	for n := range seen {
+	names := make([]string, 0, len(h.below[path]))
+	for n := range h.below[path] {
 		names = append(names, n)
 	}
 	sort.Strings(names)
