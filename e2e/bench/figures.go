@@ -18,10 +18,3 @@ func percentile[T float64 | time.Duration](values []T, p float64) T {
 func median[T float64 | time.Duration](values []T) T { return percentile(values, 50) }
 
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
-
-// against fills in the raw side.
-func (r Result) against(raw float64) Result {
-	ratio := r.Ours / raw
-	r.Raw, r.Ratio = &raw, &ratio
-	return r
-}

@@ -18,7 +18,7 @@ const (
 func (b *bench) image(ctx context.Context) (string, bootimage.Manifest, error) {
 	if !b.built["image"] {
 		b.say("build the boot image")
-		if err := b.quietly(ctx, "go", "run", mkimage); err != nil {
+		if err := quietly(ctx, "go", "run", mkimage); err != nil {
 			return "", bootimage.Manifest{}, fmt.Errorf("build boot image: %w", err)
 		}
 		b.built["image"] = true
@@ -30,7 +30,7 @@ func (b *bench) image(ctx context.Context) (string, bootimage.Manifest, error) {
 func (b *bench) bareImage(ctx context.Context) (string, bootimage.Manifest, error) {
 	out := filepath.Join("bin", "bench", "bare")
 	b.say("build the image without the agent")
-	if err := b.quietly(ctx, "go", "run", mkimage, "-o", out, "-noded", "cloudengine/e2e/bench/bare", "-guest", "", "-keep", "1"); err != nil {
+	if err := quietly(ctx, "go", "run", mkimage, "-o", out, "-noded", "cloudengine/e2e/bench/bare", "-guest", "", "-keep", "1"); err != nil {
 		return "", bootimage.Manifest{}, fmt.Errorf("build bare image: %w", err)
 	}
 	return current(out)

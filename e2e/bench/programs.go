@@ -19,7 +19,7 @@ func (b *bench) program(ctx context.Context, name, pkg string) (string, error) {
 		return path, nil
 	}
 	b.say("build %s", name)
-	if err := b.quietly(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, pkg); err != nil {
+	if err := quietly(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, pkg); err != nil {
 		return "", fmt.Errorf("build %s: %w", name, err)
 	}
 	b.built[name] = true
@@ -31,7 +31,7 @@ func (b *bench) cloudengine(ctx context.Context) (string, error) {
 }
 
 // quietly runs a program to its end; what it prints is in the error if it fails.
-func (b *bench) quietly(ctx context.Context, name string, args ...string) error {
+func quietly(ctx context.Context, name string, args ...string) error {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Env = ownEnv("CGO_ENABLED=0")
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }

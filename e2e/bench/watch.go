@@ -100,8 +100,10 @@ func (w *watcher) operation(ctx context.Context, id events.IntentID) error {
 	})
 }
 
-// hostReady waits until a host has reported completely since its last enrolment.
+// hostReady waits, as long as a boot may take, until a host has reported completely since its last enrolment.
 func (w *watcher) hostReady(ctx context.Context, machine string) error {
+	ctx, cancel := context.WithTimeout(ctx, bootLimit)
+	defer cancel()
 	return w.until(ctx, "host "+machine+" to be ready", func() (bool, error) { return w.ready[machine], nil })
 }
 
