@@ -60,7 +60,7 @@ func (p *Private) bootstrap(ctx context.Context) error {
 	if err := os.Mkdir(tmp, 0o700); err != nil {
 		return fmt.Errorf("make database files: %w", err)
 	}
-	args := append([]string{"--no-defaults", "--bootstrap", "--silent-startup", "--basedir=/usr", "--datadir=" + tmp, "--lc-messages=en_US",
+	args := append([]string{"--no-defaults", "--bootstrap", "--silent-startup", "--basedir=/usr", "--datadir=" + tmp, "--tmpdir=" + p.tmpDir(), "--lc-messages=en_US",
 		"--log-warnings=0", "--enforce-storage-engine=", "--max_allowed_packet=8M", "--net_buffer_length=16K", "--innodb-log-file-size=64M"}, asRoot()...)
 	cmd := exec.CommandContext(ctx, p.binary, args...)
 	cmd.Stdin = strings.NewReader(script)

@@ -54,7 +54,7 @@ func StartPrivate(ctx context.Context, dir string, poolMiB int, log *slog.Logger
 	if dir, err = filepath.Abs(dir); err != nil {
 		return nil, fmt.Errorf("find folder of the database: %w", err)
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Join(dir, "tmp"), 0o700); err != nil {
 		return nil, fmt.Errorf("make folder of the database: %w", err)
 	}
 	me, err := user.Current()
@@ -265,7 +265,7 @@ func (p *Private) endChild(cmd *exec.Cmd, ended <-chan error) error {
 
 func (p *Private) args() []string {
 	args := []string{
-		"--no-defaults", "--skip-networking", "--socket=" + p.socket, "--datadir=" + p.data,
+		"--no-defaults", "--skip-networking", "--socket=" + p.socket, "--datadir=" + p.data, "--tmpdir=" + p.tmpDir(),
 		"--innodb-buffer-pool-size=" + strconv.Itoa(p.pool) + "M", "--innodb-log-file-size=64M", "--innodb-log-buffer-size=8M",
 		"--innodb-flush-log-at-trx-commit=2", // the log is elsewhere: what a power loss takes is applied again
 		"--key-buffer-size=1M", "--aria-pagecache-buffer-size=1M", "--performance-schema=OFF", "--table-open-cache=200",
@@ -305,3 +305,6 @@ func (p *Private) lastWords() string {
 	}
 	return ": " + strings.Join(lines, "; ")
 }
+
+// tmpDir is our own, because a server that starts removes what looks like forgotten temporary tables, also another server's.
+func (p *Private) tmpDir() string { return filepath.Join(p.dir, "tmp") }
