@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"time"
 
 	"cloudengine/events/feed"
 	"cloudengine/events/feed/alerts"
@@ -33,7 +34,7 @@ func (s *server) openReadModels(ctx context.Context) error {
 }
 
 // startDerived starts what follows from the log: read models, FEED, DESIRED, and the handlers on FEED.
-func (s *server) startDerived(ctx context.Context) error {
+func (s *server) startDerived(context.Context) error {
 	log := follow.New(s.plane.JS)
 	s.parts.run("projections", func(ctx context.Context) error {
 		if err := s.projector.Run(ctx, log); err != nil {
@@ -43,27 +44,36 @@ func (s *server) startDerived(ctx context.Context) error {
 	})
 	s.parts.run("feed", s.deriver.Run)
 	s.parts.run("desired", func(ctx context.Context) error { return s.desired.Run(ctx, log) })
-	return s.startHandlers(ctx)
+	return s.startHandlers()
 }
 
 // startHandlers has what hangs on FEED run while this server is the active one: alerts and the power worker.
-func (s *server) startHandlers(ctx context.Context) error {
-	replicas := 1
-	if s.opts.cluster != "" {
-		replicas = 3
-	}
-	if err := feed.EnsureParked(ctx, s.plane.JS, replicas); err != nil {
-		return err
-	}
+func (s *server) startHandlers() error {
 	worker, err := s.newPower()
 	if err != nil {
 		return err
 	}
 	s.parts.run("handlers on FEED", func(ctx context.Context) error {
-		return s.activity.while(ctx, func(ctx context.Context) error { return s.handle(ctx, worker) })
+		return s.activity.while(ctx, func(ctx context.Context) error { return s.keepHandling(ctx, worker) })
 	})
 	s.parts.run("checks of BMCs", func(ctx context.Context) error { return s.activity.while(ctx, worker.Run) })
 	return nil
+}
+
+// keepHandling runs the handlers until ctx ends. In a cluster that has just lost a server, the streams are away for some seconds.
+func (s *server) keepHandling(ctx context.Context, worker *power.Worker) error {
+	for {
+		err := s.handle(ctx, worker)
+		if ctx.Err() != nil {
+			return nil
+		}
+		s.log.Warn("the handlers on FEED stopped and are started again", "error", err)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(time.Second):
+		}
+	}
 }
 
 // handle runs the handlers until ctx ends, on a connection of their own.
@@ -76,6 +86,13 @@ func (s *server) handle(ctx context.Context, worker *power.Worker) error {
 	js, err := jetstream.New(conn)
 	if err != nil {
 		return fmt.Errorf("open JetStream: %w", err)
+	}
+	replicas := 1
+	if s.opts.cluster != "" {
+		replicas = 3
+	}
+	if err := feed.EnsureParked(ctx, js, replicas); err != nil {
+		return err
 	}
 	router, err := feed.NewRouter(js, quieter(s.log.With("part", "handlers")))
 	if err != nil {
