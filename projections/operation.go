@@ -121,16 +121,40 @@ func starts(r *events.Recorded) bool {
 
 func otherID(actor, id string) string { return string(events.FreeFormID(actor, "again "+id)) }
 
+// aims are the arguments of intents that name objects.
+type aims struct {
+	Account  string `json:"account"`
+	User     string `json:"user"`
+	Template string `json:"template"`
+	Machine  string `json:"machine"`
+	Host     string `json:"host"`
+	VM       string `json:"vm"`
+	Name     string `json:"name"`
+}
+
+func (a *aims) of(k events.Kind) string {
+	switch k {
+	case events.KindAccount:
+		return a.Account
+	case events.KindUser:
+		return a.User
+	case events.KindTemplate:
+		return a.Template
+	case events.KindMachine:
+		return a.Machine
+	case events.KindHost:
+		return a.Host
+	case events.KindVM:
+		return a.VM
+	}
+	return ""
+}
+
 // operationObject tells which object the intent was about, and its name if the intent said it.
 func operationObject(r *events.Recorded) (id, name *string) {
-	var args map[string]json.RawMessage
+	var args aims
 	_ = json.Unmarshal(r.Args, &args) // arguments of another shape name no object
-	text := func(key string) *string {
-		var s string
-		_ = json.Unmarshal(args[key], &s)
-		return known(s)
-	}
-	if id = text(string(r.Kind)); id == nil {
+	if id = known(args.of(r.Kind)); id == nil {
 		for _, e := range r.Events {
 			if e.Aggregate.Kind == r.Kind {
 				id = known(e.Aggregate.ID)
@@ -138,7 +162,7 @@ func operationObject(r *events.Recorded) (id, name *string) {
 			}
 		}
 	}
-	if name = text("name"); name == nil && r.Expect != nil {
+	if name = known(args.Name); name == nil && r.Expect != nil {
 		name = known(r.Expect.Name)
 	}
 	return id, name

@@ -34,7 +34,7 @@ func (c *cache) clear() {
 	}
 }
 
-// keep takes over what a transaction has committed.
+// keep takes over what a transaction has committed. Nobody may read the cache meanwhile.
 func (c *cache) keep(s *stage) {
 	for t, rows := range s.dirty {
 		for id, row := range rows {
@@ -180,14 +180,13 @@ func (s *stage) load(t *projections.Table, ids []any) error {
 	return s.cache.writers[t].read(s.ctx, s.cache.db, ids, func(id string, row any) { s.loaded[t][id] = row })
 }
 
-// write brings everything that was written into the transaction.
-func (s *stage) write(tx execer) error {
+// statements gives what brings everything that was written into the database.
+func (s *stage) statements() []statement {
+	var out []statement
 	for _, m := range projections.Models() {
 		if rows := s.dirty[m.Table]; len(rows) > 0 {
-			if err := s.cache.writers[m.Table].write(s.ctx, tx, rows); err != nil {
-				return err
-			}
+			out = s.cache.writers[m.Table].statements(out, rows)
 		}
 	}
-	return nil
+	return out
 }

@@ -88,166 +88,207 @@ func (e *Engine) Apply(ctx context.Context, batch []events.Recorded) ([]projecti
 	if len(batch) == 0 {
 		return nil, nil
 	}
+	p, err := e.prepare(ctx, batch, nil)
+	if err != nil {
+		return nil, err
+	}
+	return e.finish(ctx, p, e.commit(ctx, p))
+}
+
+// finish ends what commit has begun: it takes over what was written, or finds the event that does not fit its table.
+func (e *Engine) finish(ctx context.Context, p *prepared, err error) ([]projections.Parked, error) {
+	switch {
+	case err == nil:
+		e.settle(p)
+		return p.out, nil
+	case !isDataError(err):
+		return nil, err
+	case len(p.batch) > 1:
+		half := len(p.batch) / 2
+		first, err := e.Apply(ctx, p.batch[:half])
+		if err != nil {
+			return first, err
+		}
+		second, err := e.Apply(ctx, p.batch[half:])
+		return append(first, second...), err
+	}
+	return e.applyApart(ctx, p.batch)
+}
+
+// prepared is a batch on its way: folded, with the statements that write its rows, and not in the database yet.
+type prepared struct {
+	e      *Engine
+	from   Checkpoint
+	to     Checkpoint
+	batch  []events.Recorded
+	stage  *stage
+	after  *prepared           // that is being written meanwhile
+	parked map[events.Ref]bool // by this batch
+	out    []projections.Parked
+	rows   []statement
+}
+
+func (e *Engine) newPrepared(ctx context.Context, batch []events.Recorded, after *prepared) *prepared {
+	p := &prepared{e: e, from: e.at, batch: batch, after: after, parked: map[events.Ref]bool{}}
+	var under *stage
+	if after != nil {
+		p.from, under = after.to, after.stage
+	}
+	p.stage = newStage(ctx, e.cache, under)
+	last := batch[len(batch)-1]
+	p.to = Checkpoint{last.Number, last.Term, last.Intent}
+	return p
+}
+
+// prepare folds a batch in memory and gives each row once, as it is after the last decision. after is the batch before, if that is
+// still being written.
+func (e *Engine) prepare(ctx context.Context, batch []events.Recorded, after *prepared) (*prepared, error) {
+	p := e.newPrepared(ctx, batch, after)
 	for i := range batch {
-		if want := e.at.Number + 1 + uint64(i); batch[i].Number != want {
+		if want := p.from.Number + 1 + uint64(i); batch[i].Number != want {
 			return nil, fmt.Errorf("apply decision %d where %d is due: %w", batch[i].Number, want, ErrGap)
 		}
 	}
-	t := &transaction{e: e, stage: newStage(ctx, e.cache, nil), parked: map[events.Ref]bool{}}
-	err := t.run(ctx, batch, t.fold)
-	if isDataError(err) { // a row does not fit its table: find the event, and park its object
-		return e.applyHalves(ctx, batch)
+	if err := p.preload(); err != nil {
+		return nil, err
 	}
-	return t.out, err
-}
-
-func (e *Engine) applyHalves(ctx context.Context, batch []events.Recorded) ([]projections.Parked, error) {
-	if len(batch) == 1 {
-		t := &transaction{e: e, stage: newStage(ctx, e.cache, nil), parked: map[events.Ref]bool{}}
-		err := t.run(ctx, batch, t.foldApart)
-		return t.out, err
-	}
-	half := len(batch) / 2
-	first, err := e.Apply(ctx, batch[:half])
-	if err != nil {
-		return first, err
-	}
-	second, err := e.Apply(ctx, batch[half:])
-	return append(first, second...), err
-}
-
-// transaction is one batch on its way.
-type transaction struct {
-	e      *Engine
-	tx     *sql.Tx
-	stage  *stage
-	parked map[events.Ref]bool // by this transaction
-	out    []projections.Parked
-}
-
-// run folds the batch, writes rows and checkpoint, and commits.
-func (t *transaction) run(ctx context.Context, batch []events.Recorded, fold func(context.Context, []events.Recorded) error) (err error) {
-	var needs []projections.RowID
 	for i := range batch {
-		needs = projections.Needs(needs, &batch[i])
+		for _, part := range projections.Parts(&batch[i]) {
+			if err := p.apply(p.stage, &batch[i], part); err != nil {
+				return nil, err
+			}
+		}
 	}
-	if err := t.stage.preload(needs); err != nil {
-		return err
+	p.rows = p.stage.statements()
+	return p, nil
+}
+
+func (p *prepared) preload() error {
+	var needs []projections.RowID
+	for i := range p.batch {
+		needs = projections.Needs(needs, &p.batch[i])
 	}
-	if t.tx, err = t.e.db.BeginTx(ctx, nil); err != nil {
+	return p.stage.preload(needs)
+}
+
+// commit writes rows, parked events and checkpoint in one transaction. It changes nothing in memory.
+func (e *Engine) commit(ctx context.Context, p *prepared) error {
+	return e.inTransaction(ctx, p, func(tx *sql.Tx) error { return run(ctx, tx, p.rows) })
+}
+
+func (e *Engine) inTransaction(ctx context.Context, p *prepared, write func(*sql.Tx) error) error {
+	tx, err := e.db.BeginTx(ctx, nil)
+	if err != nil {
 		return fmt.Errorf("begin transaction: %w", err)
 	}
-	defer func() {
-		if err != nil {
-			_ = t.tx.Rollback() // the error that is returned says why
-			t.e.cache.clear()
-		}
-	}()
-	if err := fold(ctx, batch); err != nil {
+	if err = write(tx); err == nil {
+		err = run(ctx, tx, p.parkings())
+	}
+	if err == nil {
+		err = moveCheckpoint(ctx, tx, p.from, p.to)
+	}
+	if err != nil {
+		_ = tx.Rollback() // the error that is returned says why
 		return err
 	}
-	if err := t.writeParked(ctx, batch); err != nil {
-		return err
-	}
-	last := batch[len(batch)-1]
-	next := Checkpoint{last.Number, last.Term, last.Intent}
-	if err := t.moveCheckpoint(ctx, t.e.at, next); err != nil {
-		return err
-	}
-	if err := t.tx.Commit(); err != nil {
-		return fmt.Errorf("commit decisions up to %d: %w", last.Number, err)
-	}
-	t.e.at = next
-	t.e.cache.keep(t.stage)
-	for ref := range t.parked {
-		t.e.parked[ref] = true
+	if err := tx.Commit(); err != nil {
+		return fmt.Errorf("commit decisions up to %d: %w", p.to.Number, err)
 	}
 	return nil
 }
 
-// fold applies all parts in memory and then writes each row once, as it is after the last of them.
-func (t *transaction) fold(_ context.Context, batch []events.Recorded) error {
-	for i := range batch {
-		r := &batch[i]
-		for _, p := range projections.Parts(r) {
-			if err := t.apply(t.stage, r, p); err != nil {
-				return err
-			}
-		}
+// settle takes over what was committed. Nothing else may be under way but what was prepared after p.
+func (e *Engine) settle(p *prepared) {
+	e.at = p.to
+	e.cache.keep(p.stage)
+	for ref := range p.parked {
+		e.parked[ref] = true
 	}
-	return t.stage.write(t.tx)
 }
 
-// foldApart applies and writes part by part, so that what does not fit its table parks only its own object.
-func (t *transaction) foldApart(ctx context.Context, batch []events.Recorded) error {
-	for i := range batch {
-		r := &batch[i]
-		for _, p := range projections.Parts(r) {
-			if err := t.applyApart(ctx, r, p); err != nil {
-				return err
+// applyApart applies and writes one decision part by part, so that what does not fit its table parks only its own object.
+func (e *Engine) applyApart(ctx context.Context, batch []events.Recorded) ([]projections.Parked, error) {
+	p := e.newPrepared(ctx, batch, nil)
+	if err := p.preload(); err != nil {
+		return nil, err
+	}
+	err := e.inTransaction(ctx, p, func(tx *sql.Tx) error {
+		for i := range batch {
+			for _, part := range projections.Parts(&batch[i]) {
+				if err := p.writeApart(ctx, tx, &batch[i], part); err != nil {
+					return err
+				}
 			}
 		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
-	return nil
+	e.settle(p)
+	return p.out, nil
 }
 
-func (t *transaction) applyApart(ctx context.Context, r *events.Recorded, p projections.Part) error {
-	if _, err := t.tx.ExecContext(ctx, "SAVEPOINT part"); err != nil {
+func (p *prepared) writeApart(ctx context.Context, tx *sql.Tx, r *events.Recorded, part projections.Part) error {
+	if _, err := tx.ExecContext(ctx, "SAVEPOINT part"); err != nil {
 		return fmt.Errorf("set savepoint: %w", err)
 	}
-	part := newStage(ctx, t.e.cache, t.stage)
-	if err := t.apply(part, r, p); err != nil {
+	own := newStage(ctx, p.e.cache, p.stage)
+	if err := p.apply(own, r, part); err != nil {
 		return err
 	}
-	err := part.write(t.tx)
+	err := run(ctx, tx, own.statements())
 	if isDataError(err) {
-		if _, err := t.tx.ExecContext(ctx, "ROLLBACK TO SAVEPOINT part"); err != nil {
+		if _, err := tx.ExecContext(ctx, "ROLLBACK TO SAVEPOINT part"); err != nil {
 			return fmt.Errorf("go back to savepoint: %w", err)
 		}
-		t.park(r, p, err)
+		p.park(r, part, err)
 		return nil
 	}
-	for table, rows := range part.dirty {
+	for table, rows := range own.dirty {
 		for id, row := range rows {
-			put(t.stage.dirty, table, id, row)
+			put(p.stage.dirty, table, id, row)
 		}
 	}
 	return err
 }
 
 // apply applies one part to a stage, or parks it.
-func (t *transaction) apply(s *stage, r *events.Recorded, p projections.Part) error {
-	if ref := p.Object(r); t.parked[ref] || t.e.parked[ref] {
-		t.park(r, p, projections.ErrParked)
+func (p *prepared) apply(s *stage, r *events.Recorded, part projections.Part) error {
+	if p.isParked(part.Object(r)) {
+		p.park(r, part, projections.ErrParked)
 		return nil
 	}
-	parked, err := projections.ApplyPart(s, r, p)
+	parked, err := projections.ApplyPart(s, r, part)
 	if parked {
-		t.park(r, p, err)
+		p.park(r, part, err)
 		return nil
 	}
 	return err
 }
 
-func (t *transaction) park(r *events.Recorded, p projections.Part, err error) {
-	t.out = append(t.out, p.Park(r, err))
-	t.parked[p.Object(r)] = true
+func (p *prepared) isParked(ref events.Ref) bool {
+	return p.parked[ref] || p.after != nil && p.after.parked[ref] || p.e.parked[ref]
 }
 
-func (t *transaction) writeParked(ctx context.Context, batch []events.Recorded) error {
-	for _, p := range t.out {
-		_, err := t.tx.ExecContext(ctx, "INSERT INTO parked_events (number, idx, kind, object, type, reason, first, parked_at) VALUES (?,?,?,?,?,?,?,?)",
-			p.Number, p.Index, string(p.Object.Kind), p.Object.ID, p.Type, p.Err.Error(), !errors.Is(p.Err, projections.ErrParked),
-			batch[p.Number-batch[0].Number].Time.UTC())
-		if err != nil {
-			return fmt.Errorf("park decision %d: %w", p.Number, err)
-		}
+func (p *prepared) park(r *events.Recorded, part projections.Part, err error) {
+	p.out = append(p.out, part.Park(r, err))
+	p.parked[part.Object(r)] = true
+}
+
+func (p *prepared) parkings() []statement {
+	var out []statement
+	for _, x := range p.out {
+		out = append(out, statement{fmt.Sprintf("park decision %d", x.Number),
+			"INSERT INTO parked_events (number, idx, kind, object, type, reason, first, parked_at) VALUES (?,?,?,?,?,?,?,?)",
+			[]any{x.Number, x.Index, string(x.Object.Kind), x.Object.ID, x.Type, x.Err.Error(), !errors.Is(x.Err, projections.ErrParked),
+				p.batch[x.Number-p.batch[0].Number].Time.UTC()}})
 	}
-	return nil
+	return out
 }
 
-func (t *transaction) moveCheckpoint(ctx context.Context, from, to Checkpoint) error {
-	res, err := t.tx.ExecContext(ctx, "UPDATE projection_checkpoint SET seq=?, term=?, intent=?, applied_at=? WHERE name=? AND seq=?",
+func moveCheckpoint(ctx context.Context, tx *sql.Tx, from, to Checkpoint) error {
+	res, err := tx.ExecContext(ctx, "UPDATE projection_checkpoint SET seq=?, term=?, intent=?, applied_at=? WHERE name=? AND seq=?",
 		to.Number, to.Term, string(to.Intent), time.Now().UTC(), checkpointName, from.Number)
 	if err != nil {
 		return fmt.Errorf("move checkpoint to %d: %w", to.Number, err)

@@ -207,10 +207,16 @@ func await(t *testing.T, p *mysql.Projector, n uint64) {
 
 // The server is killed again and again while decisions come in: rows and checkpoint stay together, and the end is the same.
 func TestServerIsKilledMidStream(t *testing.T) {
-	all := history(3, 4000)
+	all := history(3, 8000)
 	calm := open(t)
 	apply(t, calm, all, 500)
 	want := dump(t, calm)
+
+	straight := open(t)
+	await(t, follow(t, straight, projectionstest.NewLog(all...)), uint64(len(all)))
+	if got := dump(t, straight); got != want {
+		t.Fatal("folding ahead gives other rows: " + diff(want, got))
+	}
 
 	db := open(t)
 	log := projectionstest.NewLog(all[:10]...)

@@ -9,6 +9,7 @@ import (
 
 	"cloudengine/events"
 	"cloudengine/projections"
+	"cloudengine/projections/projectionstest"
 )
 
 // vmEvents gives the positions of the events of the VM that has the most of them.
@@ -44,7 +45,7 @@ func spoil(all []events.Recorded, at int, vm string, change func(*events.Event))
 
 // An event that cannot be applied parks its object: in order, nothing skipped, and everything else goes on.
 func TestParking(t *testing.T) {
-	all := history(11, 1500)
+	all := history(11, 4000)
 	vm, at := busiest(all)
 	clean := open(t)
 	apply(t, clean, all, 500)
@@ -95,6 +96,11 @@ func TestParking(t *testing.T) {
 				} else if got != want {
 					t.Fatal(diff(want, got))
 				}
+			}
+			db := open(t) // and while one batch is written and the next one folded
+			await(t, follow(t, db, projectionstest.NewLog(spoiled...)), uint64(len(spoiled)))
+			if got := dump(t, db); got != want {
+				t.Fatal(diff(want, got))
 			}
 		})
 	}

@@ -100,7 +100,7 @@ func (p *Projector) Run(ctx context.Context, r Reader) error {
 			}
 		})
 	}()
-	err := p.consume(ctx, blocks)
+	err := p.apply(ctx, blocks)
 	cancel()
 	readErr := <-read
 	if err == nil {
@@ -152,100 +152,4 @@ func (p *Projector) open(ctx context.Context) (*Engine, error) {
 		}
 		pause = min(2*pause, 2*time.Second)
 	}
-}
-
-// consume applies what comes: all that waits, up to MaxBatch decisions, in one transaction. So a lone decision does not wait for
-// others, and many share a commit.
-func (p *Projector) consume(ctx context.Context, blocks <-chan []events.Recorded) error {
-	e, err := p.open(ctx)
-	if err != nil {
-		return err
-	}
-	var batch []events.Recorded
-	for block := range blocks {
-		if batch, err = p.follows(e, append(batch[:0], block...)); err != nil {
-			return err
-		}
-		batch = gather(batch, blocks)
-		for len(batch) > 0 {
-			n := min(len(batch), MaxBatch)
-			if e, err = p.apply(ctx, e, batch[:n]); err != nil {
-				return err
-			}
-			batch = batch[n:]
-		}
-	}
-	return ctx.Err()
-}
-
-func gather(batch []events.Recorded, blocks <-chan []events.Recorded) []events.Recorded {
-	for len(batch) < MaxBatch {
-		select {
-		case more, ok := <-blocks:
-			if !ok {
-				return batch
-			}
-			batch = append(batch, more...)
-		default:
-			return batch
-		}
-	}
-	return batch
-}
-
-// follows drops what is applied already, after comparing the decision of the checkpoint.
-func (p *Projector) follows(e *Engine, batch []events.Recorded) ([]events.Recorded, error) {
-	at := e.At()
-	for len(batch) > 0 && batch[0].Number <= at.Number {
-		if batch[0].Number == at.Number && (batch[0].Intent != at.Intent || batch[0].Term != at.Term) {
-			return nil, fmt.Errorf("decision %d is intent %s in the log and %s in the read models: %w; rebuild them if the log is right",
-				at.Number, batch[0].Intent, at.Intent, ErrOtherLog)
-		}
-		batch = batch[1:]
-	}
-	return batch, nil
-}
-
-// apply applies one batch, however often the database has to be reached for it, and gives the engine to go on with.
-func (p *Projector) apply(ctx context.Context, e *Engine, batch []events.Recorded) (*Engine, error) {
-	last := batch[len(batch)-1]
-	for failures := 0; ; failures++ {
-		parked, err := e.Apply(ctx, batch)
-		for _, x := range parked {
-			if err == nil {
-				p.log.Error("event cannot be applied, its object is parked", "number", x.Number, "object", x.Object.String(), "type", x.Type, "err", x.Err)
-			}
-		}
-		switch {
-		case err == nil:
-			p.reached(last.Number)
-			return e, nil
-		case ctx.Err() != nil, errors.Is(err, ErrOtherOwner), errors.Is(err, ErrGap):
-			return e, err
-		case failures == 0:
-			p.log.Warn("read models cannot be written, trying again", "decision", batch[0].Number, "err", err)
-		}
-		if e, batch, err = p.again(ctx, batch, min(failures, 6)); err != nil || len(batch) == 0 {
-			p.reached(e.At().Number)
-			return e, err
-		}
-	}
-}
-
-// again opens the engine anew after an error. The commit may have happened all the same, or a half of the batch before it.
-func (p *Projector) again(ctx context.Context, batch []events.Recorded, failures int) (*Engine, []events.Recorded, error) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(20 * time.Millisecond << failures):
-	}
-	e, err := p.open(ctx)
-	if err != nil {
-		return &Engine{}, nil, err
-	}
-	first, last := batch[0].Number, batch[len(batch)-1].Number
-	if at := e.At().Number; at+1 < first || at > last {
-		return e, nil, fmt.Errorf("read models are at decision %d after writing %d to %d: %w", at, first, last, ErrOtherOwner)
-	}
-	batch, err = p.follows(e, batch)
-	return e, batch, err
 }

@@ -43,13 +43,29 @@ func newWriter(t *projections.Table) *writer {
 // assign takes a column from the row that was to be inserted. MariaDB and MySQL share only this form.
 func assign(column string) string { return "`" + column + "`=VALUES(`" + column + "`)" }
 
+// statement is one statement with its arguments.
+type statement struct {
+	what string // for errors
+	text string
+	args []any
+}
+
 // execer is what a transaction and a database have in common.
 type execer interface {
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
 }
 
-// write brings rows (nil: deleted) into the table, in the order of their ids.
-func (w *writer) write(ctx context.Context, tx execer, rows map[string]any) error {
+func run(ctx context.Context, tx execer, all []statement) error {
+	for _, s := range all {
+		if _, err := tx.ExecContext(ctx, s.text, s.args...); err != nil {
+			return fmt.Errorf("%s: %w", s.what, err)
+		}
+	}
+	return nil
+}
+
+// statements appends what brings rows (nil: deleted) into the table, in the order of their ids.
+func (w *writer) statements(out []statement, rows map[string]any) []statement {
 	ids := make([]string, 0, len(rows))
 	for id := range rows {
 		ids = append(ids, id)
@@ -58,16 +74,12 @@ func (w *writer) write(ctx context.Context, tx execer, rows map[string]any) erro
 	var gone []any
 	args := make([]any, 0, min(len(ids), maxStatementRows)*len(w.table.Columns))
 	n, size := 0, 0
-	flush := func() error {
-		if n == 0 {
-			return nil
+	flush := func() {
+		if n > 0 {
+			what := fmt.Sprintf("write %d rows of %s", n, w.table.Name)
+			out = append(out, statement{what, w.prefix + strings.Repeat(w.tuple+",", n-1) + w.tuple + w.suffix, args})
+			args, n, size = nil, 0, 0
 		}
-		q := w.prefix + strings.Repeat(w.tuple+",", n-1) + w.tuple + w.suffix
-		if _, err := tx.ExecContext(ctx, q, args...); err != nil {
-			return fmt.Errorf("write %d rows of %s: %w", n, w.table.Name, err)
-		}
-		args, n, size = args[:0], 0, 0
-		return nil
 	}
 	for _, id := range ids {
 		if rows[id] == nil {
@@ -82,26 +94,16 @@ func (w *writer) write(ctx context.Context, tx execer, rows map[string]any) erro
 			}
 		}
 		if n++; n == maxStatementRows || size >= maxStatementBytes {
-			if err := flush(); err != nil {
-				return err
-			}
+			flush()
 		}
 	}
-	if err := flush(); err != nil {
-		return err
+	flush()
+	for len(gone) > 0 {
+		n := min(len(gone), maxStatementRows)
+		out = append(out, statement{fmt.Sprintf("delete %d rows of %s", n, w.table.Name), "DELETE FROM `" + w.table.Name + "` WHERE id IN " + list(n), gone[:n]})
+		gone = gone[n:]
 	}
-	return w.remove(ctx, tx, gone)
-}
-
-func (w *writer) remove(ctx context.Context, tx execer, ids []any) error {
-	for len(ids) > 0 {
-		n := min(len(ids), maxStatementRows)
-		if _, err := tx.ExecContext(ctx, "DELETE FROM `"+w.table.Name+"` WHERE id IN "+list(n), ids[:n]...); err != nil {
-			return fmt.Errorf("delete %d rows of %s: %w", n, w.table.Name, err)
-		}
-		ids = ids[n:]
-	}
-	return nil
+	return out
 }
 
 func list(n int) string { return "(?" + strings.Repeat(",?", n-1) + ")" }
