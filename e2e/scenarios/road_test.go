@@ -85,7 +85,7 @@ func TestLife(t *testing.T) {
 
 // TestBadInput: a clear error each, and nothing changes.
 func TestBadInput(t *testing.T) {
-	refusedWith(t, 2, "memory", "vm", "create", "bad", "--account", "demo", "--template", "guest", "--ram", "0")
+	refusedWith(t, 2, "want a size", "vm", "create", "bad", "--account", "demo", "--template", "guest", "--ram", "0")
 	refusedWith(t, 4, "more than any host", "vm", "create", "bad", "--account", "demo", "--template", "guest", "--ram", "64GiB")
 	refusedWith(t, 2, "name", "vm", "create", "Bad_Name!", "--account", "demo", "--template", "guest", "--ram", "128MiB")
 	refusedWith(t, 4, "already", "vm", "create", "web1", "--account", "demo", "--template", "guest", "--ram", "128MiB")
