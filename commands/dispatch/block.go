@@ -3,6 +3,7 @@ package dispatch
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -32,8 +33,10 @@ type waiting struct {
 
 func (b *batch) empty() bool { return len(b.recorded) == 0 }
 
-// encoder writes decisions as events.Block.Encode would. It is not safe for concurrent use.
+// encoder writes decisions byte for byte as events.Block.Encode would, without reflection where most bytes are. It is not safe for
+// concurrent use.
 type encoder struct {
+	out []byte
 	buf bytes.Buffer
 	enc *json.Encoder
 }
@@ -47,11 +50,87 @@ func newEncoder() *encoder {
 
 // decision gives the encoded decision; the bytes are valid until the next call.
 func (e *encoder) decision(d *events.Decision) ([]byte, error) {
-	e.buf.Reset()
-	if err := e.enc.Encode(d); err != nil {
+	e.out = e.out[:0]
+	err := errors.Join(e.text(`{"intent":`, string(d.Intent)), e.text(`,"actor":`, d.Actor),
+		e.text(`,"kind":`, string(d.Kind)), e.text(`,"verb":`, d.Verb), e.args(d.Args))
+	if d.Expect != nil {
+		err = errors.Join(err, e.value(`,"expect":`, d.Expect))
+	}
+	if len(d.Override) > 0 {
+		err = errors.Join(err, e.value(`,"override":`, d.Override))
+	}
+	err = errors.Join(err, e.optional(`,"cause":`, d.Cause), e.optional(`,"correlation":`, d.Correlation), e.optional(`,"reason":`, d.Reason),
+		e.text(`,"outcome":{"status":`, string(d.Outcome.Status)), e.optional(`,"code":`, d.Outcome.Code),
+		e.optional(`,"guard":`, d.Outcome.Guard), e.optional(`,"message":`, d.Outcome.Message))
+	e.out = append(e.out, '}')
+	for i := range d.Events {
+		err = errors.Join(err, e.event(i, &d.Events[i]))
+	}
+	if len(d.Events) > 0 {
+		e.out = append(e.out, ']')
+	}
+	if err != nil {
 		return nil, fmt.Errorf("encode decision on %s: %w", d.Intent, err)
 	}
-	return bytes.TrimSuffix(e.buf.Bytes(), []byte("\n")), nil
+	e.out = append(e.out, '}')
+	return e.out, nil
+}
+
+func (e *encoder) event(i int, x *events.Event) error {
+	lead := `,{"aggregate":`
+	if i == 0 {
+		lead = `,"events":[{"aggregate":`
+	}
+	err := e.text(lead, x.Aggregate.String())
+	e.out = append(e.out, `,"version":`...)
+	e.out = strconv.AppendUint(e.out, x.Version, 10)
+	err = errors.Join(err, e.text(`,"type":`, x.Type), e.value(`,"data":`, x.Data))
+	e.out = append(e.out, '}')
+	return err
+}
+
+func (e *encoder) args(raw json.RawMessage) error {
+	if len(raw) == 0 {
+		return nil
+	}
+	e.out = append(e.out, `,"args":`...)
+	e.buf.Reset()
+	if err := json.Compact(&e.buf, raw); err != nil {
+		return err
+	}
+	e.out = append(e.out, e.buf.Bytes()...)
+	return nil
+}
+
+func (e *encoder) optional(lead, s string) error {
+	if s == "" {
+		return nil
+	}
+	return e.text(lead, s)
+}
+
+// text writes a string; one with nothing to escape as it is.
+func (e *encoder) text(lead, s string) error {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+			return e.value(lead, s)
+		}
+	}
+	e.out = append(e.out, lead...)
+	e.out = append(e.out, '"')
+	e.out = append(e.out, s...)
+	e.out = append(e.out, '"')
+	return nil
+}
+
+func (e *encoder) value(lead string, v any) error {
+	e.buf.Reset()
+	if err := e.enc.Encode(v); err != nil {
+		return err
+	}
+	e.out = append(e.out, lead...)
+	e.out = append(e.out, bytes.TrimSuffix(e.buf.Bytes(), []byte("\n"))...)
+	return nil
 }
 
 // add takes a decision in.

@@ -90,10 +90,7 @@ func (f *fakeCore) Next() uint64 { return f.last + 1 }
 func (f *fakeCore) Term() uint64 { return f.term }
 
 func fakeRig(t *testing.T, log *memoryLog) *rig {
-	return newRig(t, log, func(o *dispatch.Options) {
-		o.Core = newFake
-		o.Check = func(commands.Command) error { return nil }
-	}).active()
+	return newRig(t, log, func(o *dispatch.Options) { o.Core = newFake }).active()
 }
 
 func command(n int, verb string) commands.Command {

@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -28,7 +29,8 @@ func (l *lead) decideOwn() {
 
 // take decides a command that came in.
 func (l *lead) take(p *pending) {
-	if p.gone.Load() {
+	if !p.until.IsZero() && time.Now().After(p.until) {
+		p.reply(events.Answer{}, context.DeadlineExceeded)
 		return
 	}
 	l.current = p
@@ -100,7 +102,7 @@ func (l *lead) answer(p *pending, a events.Answer) {
 	case l.inflight != nil:
 		l.inflight.waiting = append(l.inflight.waiting, waiting{p, a})
 	default:
-		p.reply(result{answer: a})
+		p.reply(a, nil)
 	}
 }
 

@@ -47,11 +47,10 @@ type Options struct {
 
 	AdminKey string // public nkey of the user "admin", for the first start on an empty log; empty: the log must not be empty
 
-	Core   func() Core                  // nil: commands.NewState
-	Check  func(commands.Command) error // nil: commands.Check
-	Clock  func() time.Time             // nil: time.Now
-	Full   func() bool                  // whether the disk is so full that users' intents are refused; nil: never
-	Logger *slog.Logger                 // nil: nothing is logged
+	Core   func() Core      // nil: commands.NewState
+	Clock  func() time.Time // nil: time.Now
+	Full   func() bool      // whether the disk is so full that users' intents are refused; nil: never
+	Logger *slog.Logger     // nil: nothing is logged
 
 	MaxBlock int           // decisions in a block; 0 = 512
 	Queue    int           // users' commands that may wait, and as many of machines and the system; 0 = 8192
@@ -89,31 +88,26 @@ type Dispatcher struct {
 	hooks []func([]events.Recorded)
 	onAct []func(bool)
 
-	applied  atomic.Uint64 // the last decision that is stored and folded
-	moved    chan struct{} // closed and made anew when applied rises; guarded by waitMu
+	replies  chan []waiting // answers of stored blocks, in order, given by a goroutine of their own
+	applied  atomic.Uint64  // the last decision that is stored and folded
+	moved    chan struct{}  // closed and made anew when applied rises; guarded by waitMu
 	waitMu   sync.Mutex
 	lastErr  atomic.Pointer[error]
 	liveness liveness
 }
 
-// pending is a command that waits for its answer.
+// pending is a command that waits for its answer. A reaction has nobody who waits: done is nil.
 type pending struct {
-	cmd    commands.Command
-	dry    bool
-	gone   atomic.Bool // nobody waits any more
-	result chan result // of capacity 1
+	cmd   commands.Command
+	dry   bool
+	until time.Time // then nobody waits any more; zero: for ever
+	done  func(events.Answer, error)
 }
 
-// reply answers; a reaction has nobody who waits.
-func (p *pending) reply(r result) {
-	if p.result != nil {
-		p.result <- r
+func (p *pending) reply(a events.Answer, err error) {
+	if p.done != nil {
+		p.done(a, err)
 	}
-}
-
-type result struct {
-	answer events.Answer
-	err    error
 }
 
 // New makes a dispatcher that does nothing before Run.
@@ -123,9 +117,6 @@ func New(o Options) (*Dispatcher, error) {
 	}
 	if o.Core == nil {
 		o.Core = func() Core { return commands.NewState() }
-	}
-	if o.Check == nil {
-		o.Check = commands.Check
 	}
 	if o.Clock == nil {
 		o.Clock = time.Now
@@ -150,7 +141,7 @@ func New(o Options) (*Dispatcher, error) {
 	}
 	d := &Dispatcher{
 		o: o, users: make(chan *pending, o.Queue), internal: make(chan *pending, o.Queue), ready: make(chan struct{}),
-		core: o.Core(), moved: make(chan struct{}),
+		core: o.Core(), moved: make(chan struct{}), replies: make(chan []waiting, 64),
 	}
 	d.liveness.limit = o.Silence
 	return d, nil
@@ -159,36 +150,42 @@ func New(o Options) (*Dispatcher, error) {
 // Submit has a command decided, and returns when the decision is stored. A dry run returns what would follow, and stores nothing. The
 // error says that no decision was made known: ErrNotActive, ErrStopped, or that of ctx; then the same command may be sent again.
 func (d *Dispatcher) Submit(ctx context.Context, c commands.Command, dryRun bool) (events.Answer, error) {
-	if err := d.refusal(); err != nil {
-		return events.Answer{}, err
+	type result struct {
+		answer events.Answer
+		err    error
 	}
-	if err := d.o.Check(c); err != nil {
-		var no *commands.Rejection
-		if !errors.As(err, &no) {
-			no = &commands.Rejection{Code: events.CodeInvalid, Message: err.Error()}
-		}
-		return refuse(c, no.Code, no.Message), nil
+	answered := make(chan result, 1)
+	until, _ := ctx.Deadline()
+	d.SubmitFunc(c, dryRun, until, func(a events.Answer, err error) { answered <- result{a, err} })
+	select {
+	case r := <-answered:
+		return r.answer, r.err
+	case <-ctx.Done():
+		return events.Answer{}, ctx.Err()
+	}
+}
+
+// SubmitFunc is Submit for those who answer many: it returns at once, and done is called exactly once, with what Submit would return.
+// done must not block. A command that is not taken up before until, if that is set, fails with context.DeadlineExceeded.
+func (d *Dispatcher) SubmitFunc(c commands.Command, dryRun bool, until time.Time, done func(events.Answer, error)) {
+	if err := d.refusal(); err != nil {
+		done(events.Answer{}, err)
+		return
 	}
 	queue := d.internal
 	if isUser(c.Actor) {
 		if d.o.Full() {
-			return refuse(c, events.CodeUnavailable, "the disk of the log is almost full: what is left is kept for the machines' reports"), nil
+			done(refuse(c, events.CodeUnavailable, "the disk of the log is almost full: what is left is kept for the machines' reports"), nil)
+			return
 		}
 		queue = d.users
+	} else {
+		d.liveness.heardActor(c.Actor, d.o.Clock())
 	}
-	d.liveness.heardActor(c.Actor, d.o.Clock())
-	p := &pending{cmd: c, dry: dryRun, result: make(chan result, 1)}
 	select {
-	case queue <- p:
+	case queue <- &pending{c, dryRun, until, done}:
 	default:
-		return refuse(c, events.CodeBusy, "too many requests wait: ask again with the same id"), nil
-	}
-	select {
-	case r := <-p.result:
-		return r.answer, r.err
-	case <-ctx.Done():
-		p.gone.Store(true)
-		return events.Answer{}, ctx.Err()
+		done(refuse(c, events.CodeBusy, "too many requests wait: ask again with the same id"), nil)
 	}
 }
 

@@ -12,6 +12,9 @@ import (
 
 // Run folds the log and decides while this server leads it, until ctx ends. It returns the error of ctx.
 func (d *Dispatcher) Run(ctx context.Context) error {
+	answering := make(chan struct{})
+	go func() { defer close(answering); d.giveAnswers() }()
+	defer func() { close(d.replies); <-answering }()
 	for first := true; ctx.Err() == nil; {
 		err := d.catchUp(ctx)
 		if err == nil && first {
@@ -30,6 +33,15 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	}
 	d.dismiss(nil)
 	return ctx.Err()
+}
+
+// giveAnswers answers what is stored, beside the loop.
+func (d *Dispatcher) giveAnswers() {
+	for batch := range d.replies {
+		for _, w := range batch {
+			w.p.reply(w.answer, nil)
+		}
+	}
 }
 
 // note keeps the last trouble for Status, and stops for good when the log is broken.
@@ -62,14 +74,14 @@ func (d *Dispatcher) dismiss(extra []*pending) {
 		err = ErrNotActive
 	}
 	for _, p := range extra {
-		p.reply(result{err: err})
+		p.reply(events.Answer{}, err)
 	}
 	for {
 		select {
 		case p := <-d.users:
-			p.reply(result{err: err})
+			p.reply(events.Answer{}, err)
 		case p := <-d.internal:
-			p.reply(result{err: err})
+			p.reply(events.Answer{}, err)
 		default:
 			return
 		}

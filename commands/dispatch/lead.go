@@ -124,7 +124,7 @@ func (l *lead) bootstrap() error {
 		{Kind: events.KindUser, Verb: "create", Args: encode(commands.CreateUser{Name: "admin", Key: l.o.AdminKey, Role: events.RoleAdmin})},
 	} {
 		c.Actor, c.Intent = commands.ActorBootstrap, events.FreeFormID(commands.ActorBootstrap, string(c.Kind))
-		if err := l.o.Check(c); err != nil {
+		if err := commands.Check(c); err != nil {
 			return fmt.Errorf("open the log: %w", err)
 		}
 		l.own = append(l.own, c)
@@ -155,7 +155,7 @@ func (l *lead) unsettled() []*pending {
 	for _, b := range []*batch{l.inflight, l.open} {
 		if b != nil {
 			for _, w := range b.waiting {
-				if w.p.result != nil { // reactions are made again by the fold
+				if w.p.done != nil { // reactions are made again by the fold
 					out = append(out, w.p)
 				}
 			}
@@ -218,9 +218,7 @@ func (l *lead) confirm(seq uint64) {
 	l.pos = events.Position{Seq: seq, Number: b.recorded[len(b.recorded)-1].Number, Term: b.term, Digest: b.digest, Time: b.time}
 	l.mu.Unlock()
 	l.announce(b.recorded)
-	for _, w := range b.waiting {
-		w.p.reply(result{answer: w.answer})
-	}
+	l.replies <- b.waiting
 }
 
 // send closes the open block and has it stored, if none is under way and all that waits is in it.
