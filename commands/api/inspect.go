@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 
 	"cloudengine/commands/api/wire"
 	"cloudengine/events"
@@ -37,7 +38,7 @@ func (s *Service) inspect(ctx context.Context, m *nats.Msg) any {
 	if len(row.Items) != 1 || json.Unmarshal(row.Items[0], &h) != nil || h.ID == "" {
 		return fail(events.CodeUnavailable, "the host could not be looked up")
 	}
-	reply, err := s.cfg.Bus.RequestWithContext(ctx, events.MachineRequestSubject(h.ID, "inspect"), []byte("{}"))
+	reply, err := s.cfg.Bus.RequestWithContext(ctx, events.MachineRequestSubject(h.ID, "inspect"), fmt.Appendf(nil, `{"usage":%t}`, r.Usage))
 	if err != nil {
 		return fail(events.CodeConflict, "host %s does not answer (%v)", h.ID, err)
 	}

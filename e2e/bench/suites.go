@@ -1,11 +1,54 @@
 package main
 
-// suites lists all that can be measured, in the order in which it is.
+import (
+	"context"
+
+	"cloudengine/commands/dispatch/benchlog"
+	"cloudengine/projections/mysql/benchread"
+)
+
+// suites lists all that can be measured, in the order in which it is: the rack comes last, since it keeps the computer busy.
 func suites() []suite {
 	return []suite{
+		{ids: benchlog.IDs(), run: measureLog},
+		{ids: []string{"P4", "P4-lag"}, run: measureReadModels},
 		{ids: []string{"P6-call", "P6-call-16"}, run: measureCalls},
 		{ids: []string{"P10-size"}, run: measureImage},
 		{ids: []string{"P10-boot"}, run: measureBoot},
 		{ids: []string{"P6-cpu-start", "P6-cpu-run"}, run: measureCPU},
 	}
+}
+
+// measureLog measures P1 and P2.
+func measureLog(ctx context.Context, b *bench, add func(Result)) error {
+	var ids []string
+	for _, id := range benchlog.IDs() {
+		if b.wants(id) {
+			ids = append(ids, id)
+		}
+	}
+	b.say("P1 and P2: %d lines, about half a minute each", len(ids))
+	all, err := benchlog.Run(ctx, ids)
+	for _, r := range all {
+		add(compared(Result{ID: r.ID, Name: r.Name, Ours: r.Ours, Unit: r.Unit, Runs: r.Runs, Note: r.Note}, r.Raw, r.Ratio))
+	}
+	return err
+}
+
+// measureReadModels measures P4.
+func measureReadModels(ctx context.Context, b *bench, add func(Result)) error {
+	b.say("P4: about a minute")
+	all, err := benchread.Run(ctx)
+	for _, r := range all {
+		add(compared(Result{ID: r.ID, Name: r.Name, Ours: r.Ours, Unit: r.Unit, Runs: r.Runs, Note: r.Note}, r.Raw, r.Ratio))
+	}
+	return err
+}
+
+// compared adds the raw side, if there is one.
+func compared(r Result, raw, ratio float64) Result {
+	if raw != 0 {
+		r.Raw, r.Ratio = &raw, &ratio
+	}
+	return r
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -34,6 +35,9 @@ type agent struct {
 	loop     *workers.Loop[host.Observed]
 	reporter *workers.Reporter
 	bus      *bus
+
+	asking  sync.Mutex
+	askedMS int64 // CPU time that measuring took itself, in calls of xl
 }
 
 func newAgent(ctx context.Context, o options, c boot.Config, log *slog.Logger) (*agent, error) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"time"
 
 	"cloudengine/events"
@@ -16,17 +17,26 @@ type inspectAnswer struct {
 	Error   *events.Outcome       `json:"error,omitempty"`
 }
 
-func (a *agent) inspect([]byte) any {
+// inspect lists the domains, or, asked for it, tells only what the machine's processors did.
+func (a *agent) inspect(body []byte) any {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	ans := inspectAnswer{Host: a.machine, Boot: a.conf.BootID}
-	var err error
-	if ans.Domains, err = a.worker.Inspect(ctx); err != nil {
-		ans.Error = refused(events.CodeUnavailable, "%v", err)
-		return ans
+	var q struct {
+		Usage bool `json:"usage"`
 	}
-	if ans.Usage, err = a.usage(ctx); err != nil { // the domains are known all the same
-		a.log.Warn("inspect", "err", err)
+	ans := inspectAnswer{Host: a.machine, Boot: a.conf.BootID}
+	err := json.Unmarshal(body, &q)
+	switch {
+	case err != nil:
+		ans.Error = refused(events.CodeInvalid, "read request: %v", err)
+		return ans
+	case q.Usage:
+		ans.Usage, err = a.usage(ctx)
+	default:
+		ans.Domains, err = a.worker.Inspect(ctx)
+	}
+	if err != nil {
+		ans.Error = refused(events.CodeUnavailable, "%v", err)
 	}
 	return ans
 }

@@ -11,8 +11,25 @@ import (
 
 // Inspect asks a host live what its hypervisor's tools say. For operators of the platform.
 func (c *Client) Inspect(ctx context.Context, host events.MachineID) (wire.InspectAnswer, error) {
+	return c.inspect(ctx, wire.InspectRequest{Host: host})
+}
+
+// Usage asks a host live what its processors did so far. For operators of the platform.
+func (c *Client) Usage(ctx context.Context, host events.MachineID) (wire.Usage, error) {
+	a, err := c.inspect(ctx, wire.InspectRequest{Host: host, Usage: true})
+	if err == nil && a.Usage == nil {
+		err = fmt.Errorf("host %s did not tell what it used", host)
+	}
+	if err != nil {
+		return wire.Usage{}, err
+	}
+	return *a.Usage, nil
+}
+
+func (c *Client) inspect(ctx context.Context, r wire.InspectRequest) (wire.InspectAnswer, error) {
 	var a wire.InspectAnswer
-	body, err := json.Marshal(wire.InspectRequest{Host: host})
+	host := r.Host
+	body, err := json.Marshal(r)
 	if err != nil {
 		return a, fmt.Errorf("encode request: %w", err)
 	}

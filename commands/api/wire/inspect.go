@@ -7,7 +7,8 @@ func InspectSubject(actor string) string { return "console." + actor + ".host" }
 
 // InspectRequest is the body of console.<actor>.host.
 type InspectRequest struct {
-	Host events.MachineID `json:"host"` // id, unique beginning of one, or name
+	Host  events.MachineID `json:"host"`            // id, unique beginning of one, or name
+	Usage bool             `json:"usage,omitempty"` // tell only what its processors did, and list no domains
 }
 
 // InspectAnswer is the reply: every domain but dom0 as the host's tools and xenstore say now.
@@ -15,7 +16,7 @@ type InspectAnswer struct {
 	Host    events.MachineID      `json:"host,omitempty"`
 	Boot    string                `json:"boot,omitempty"`
 	Domains []events.DomainReport `json:"domains"`
-	Usage   *Usage                `json:"usage,omitempty"` // missing if the host could not measure
+	Usage   *Usage                `json:"usage,omitempty"` // if it was asked for
 	Error   *events.Outcome       `json:"error,omitempty"`
 }
 
