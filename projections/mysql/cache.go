@@ -3,6 +3,7 @@ package mysql
 import (
 	"context"
 	"database/sql"
+	"maps"
 
 	"cloudengine/projections"
 )
@@ -12,26 +13,32 @@ const maxCached = 50_000
 
 // cache holds rows as they are in the database. It is right because nobody else writes them: the checkpoint's guard sees to that.
 type cache struct {
-	db      *sql.DB
-	writers map[*projections.Table]*writer
-	rows    map[*projections.Table]map[string]any
-	count   int
+	db       *sql.DB
+	writers  map[*projections.Table]*writer
+	rows     map[*projections.Table]map[string]any
+	complete map[*projections.Table]bool // all rows of the table are here, and stay: it was asked for as a whole
+	count    int
 }
 
 func newCache(db *sql.DB) *cache {
-	c := &cache{db: db, writers: map[*projections.Table]*writer{}}
+	c := &cache{db: db, writers: map[*projections.Table]*writer{}, rows: map[*projections.Table]map[string]any{}, complete: map[*projections.Table]bool{}}
 	for _, m := range projections.Models() {
 		c.writers[m.Table] = newWriter(m.Table)
+		c.rows[m.Table] = map[string]any{}
 	}
-	c.clear()
 	return c
 }
 
-func (c *cache) clear() {
-	c.rows, c.count = map[*projections.Table]map[string]any{}, 0
-	for t := range c.writers {
-		c.rows[t] = map[string]any{}
+// whole reads all rows of a table, unless they are here.
+func (c *cache) whole(ctx context.Context, t *projections.Table) error {
+	if c.complete[t] {
+		return nil
 	}
+	if err := c.writers[t].read(ctx, c.db, nil, func(id string, row any) { c.set(t, id, row) }); err != nil {
+		return err
+	}
+	c.complete[t] = true
+	return nil
 }
 
 // keep takes over what a transaction has committed. Nobody may read the cache meanwhile.
@@ -71,6 +78,9 @@ func (c *cache) trim() {
 		return
 	}
 	for t, rows := range c.rows {
+		if c.complete[t] {
+			continue
+		}
 		for id := range rows {
 			if c.count <= maxCached/2 {
 				return
@@ -104,7 +114,7 @@ func (s *stage) find(t *projections.Table, id string) (row any, found bool) {
 		}
 	}
 	row, found = s.cache.rows[t][id]
-	return row, found
+	return row, found || s.cache.complete[t]
 }
 
 // Get gives a row. Those that were not preloaded are read one by one.
@@ -120,10 +130,10 @@ func (s *stage) Get(t *projections.Table, id string) (any, error) {
 
 // All gives all rows of a table.
 func (s *stage) All(t *projections.Table) ([]any, error) {
-	all := map[string]any{}
-	if err := s.cache.writers[t].read(s.ctx, s.cache.db, nil, func(id string, row any) { all[id] = row }); err != nil {
+	if err := s.cache.whole(s.ctx, t); err != nil {
 		return nil, err
 	}
+	all := maps.Clone(s.cache.rows[t])
 	var layers []*stage
 	for at := s; at != nil; at = at.under {
 		layers = append(layers, at)

@@ -35,7 +35,7 @@ type Result struct {
 }
 
 const (
-	runs  = 5
+	runs  = 9
 	steps = 12_000 // things that happen in the history; about 1.2 decisions each
 	hosts = 40
 )
