@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -51,6 +52,7 @@ type Config struct {
 	Decider Decider
 	Users   Users
 	Reader  Reader
+	Journal Log
 	Blobs   *Blobs
 	Secrets *Secrets
 	Log     *slog.Logger
@@ -68,6 +70,8 @@ type Service struct {
 	running sync.WaitGroup
 	secrets sync.Mutex // held while a secret gets a value
 
+	verifying sync.Mutex
+
 	mu     sync.Mutex
 	subs   []*nats.Subscription
 	cancel context.CancelFunc
@@ -75,6 +79,13 @@ type Service struct {
 
 // requestTime bounds how long one request is worked on. Clients ask again with the same id.
 const requestTime = 10 * time.Second
+
+func timeOf(subject string) time.Duration {
+	if strings.HasSuffix(subject, ".verify") {
+		return verifyTime
+	}
+	return requestTime
+}
 
 // New makes a Service that answers nothing yet.
 func New(cfg Config) *Service {
@@ -103,16 +114,17 @@ func (s *Service) Open() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
 	for subject, h := range map[string]handler{
-		"do.*.*.*":       s.do,
-		"read.*.*.get":   s.read,
-		"read.*.*.list":  s.read,
-		"put.*.blob":     s.putBlob,
-		"put.*.secret":   s.putSecret,
-		"console.*.vm":   s.console,
-		"console.*.host": s.inspect,
-		"rep.*.enrol":    s.enrol,
-		"rep.*.state":    s.report,
-		"own.*.*.*":      s.own,
+		"do.*.*.*":          s.do,
+		"read.*.*.get":      s.read,
+		"read.*.*.list":     s.read,
+		"put.*.blob":        s.putBlob,
+		"put.*.secret":      s.putSecret,
+		"console.*.vm":      s.console,
+		"console.*.host":    s.inspect,
+		"rep.*.enrol":       s.enrol,
+		"rep.*.state":       s.report,
+		"read.*.log.verify": s.verify,
+		"own.*.*.*":         s.own,
 	} {
 		if err := s.subscribe(ctx, subject, h); err != nil {
 			s.closeLocked()
@@ -139,7 +151,7 @@ func (s *Service) subscribe(ctx context.Context, subject string, h handler) erro
 		}
 		s.running.Go(func() {
 			defer func() { <-s.slots }()
-			ctx, cancel := context.WithTimeout(ctx, requestTime)
+			ctx, cancel := context.WithTimeout(ctx, timeOf(subject))
 			defer cancel()
 			s.answer(m, h(ctx, m))
 		})

@@ -23,6 +23,7 @@ type rackFlags struct {
 	hosts        int
 	ram          mebibytes
 	listen, http string
+	dom0Args     string
 	detach       bool
 	patience     time.Duration
 }
@@ -52,6 +53,7 @@ again. It stays in the foreground until Ctrl-C, which stops everything; with --d
 	fs.Var(&f.ram, "machine-ram", "memory of each machine")
 	fs.StringVar(&f.listen, "listen", "127.0.0.1:4222", "where the bus is reached outside")
 	fs.StringVar(&f.http, "http", "127.0.0.1:8080", "where HTTP is reached outside")
+	fs.StringVar(&f.dom0Args, "dom0-args", "", "words that the machines' control domain gets on its command line besides the usual ones (ce.shell: a shell on the serial port)")
 	fs.BoolVar(&f.detach, "detach", false, "return when the VM runs, and leave all running")
 	fs.DurationVar(&f.patience, "patience", 15*time.Minute, "how long to wait for machines to boot; they are emulated")
 	down := &cobra.Command{

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"cloudengine/bootimage/netboot"
 	"cloudengine/e2e/rack"
 
 	"golang.org/x/sys/unix"
@@ -39,8 +40,11 @@ func startServe(r *rack.Rack, f rackFlags, bus, web string) (logFile string, end
 		return "", nil, fmt.Errorf("open log of the control plane: %w", err)
 	}
 	defer out.Close()
-	cmd := exec.Command(self, "serve", "--data", f.data, "--listen", bus, "--http", web,
-		"--netboot-interface", rack.BootBridge, "--image", f.image)
+	args := []string{"serve", "--data", f.data, "--listen", bus, "--http", web, "--netboot-interface", rack.BootBridge, "--image", f.image}
+	if f.dom0Args != "" {
+		args = append(args, "--netboot-dom0-args", netboot.DefaultDom0Args+" "+f.dom0Args)
+	}
+	cmd := exec.Command(self, args...)
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true} // Ctrl-C is for us; we stop it in order
 	if err := r.Start(cmd); err != nil {

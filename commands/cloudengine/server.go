@@ -140,7 +140,7 @@ func (s *server) attach(p *plane.Plane) error {
 	s.own = api.Everywhere{Here: p.Dispatch, Active: p.Dispatch.Active, Bus: p.Conn}
 	s.desired = desired.NewPublisher(p.JS, p.Dispatch.Active, s.log.With("part", "desired"))
 	s.api = api.New(api.Config{
-		Bus: p.Conn, Decider: p.Dispatch, Users: users{p.Dispatch}, Reader: s.reader, Blobs: s.blobs, Secrets: s.secrets,
+		Bus: p.Conn, Decider: p.Dispatch, Users: users{p.Dispatch}, Reader: s.reader, Journal: p.Journal, Blobs: s.blobs, Secrets: s.secrets,
 		Log: s.log.With("part", "api"),
 	})
 	p.Dispatch.OnApplied(s.deriver.Apply)

@@ -68,6 +68,8 @@ func ConnectSeed(ctx context.Context, server string, seed []byte, user string, o
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(100 * time.Millisecond),
 		nats.ReconnectJitter(100*time.Millisecond, 100*time.Millisecond),
+		nats.PingInterval(2 * time.Second), nats.MaxPingsOutstanding(2), // a server that hangs is left within seconds
+		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}), // what matters comes back with the request
 	}, opts...)
 	if end, ok := ctx.Deadline(); ok {
 		all = append(all, nats.Timeout(min(max(time.Until(end), 10*time.Millisecond), 10*time.Second)))
