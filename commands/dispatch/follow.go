@@ -15,20 +15,24 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	answering := make(chan struct{})
 	go func() { defer close(answering); d.giveAnswers() }()
 	defer func() { close(d.replies); <-answering }()
+	var folded time.Time
 	for first := true; ctx.Err() == nil; {
-		err := d.catchUp(ctx)
-		if err == nil && first {
-			first = false
-			close(d.ready)
-		}
-		d.note(ctx, err)
-		if err == nil && d.stopped.Load() == nil && d.o.Leader() {
-			d.note(ctx, d.guarded(ctx))
+		leads := d.stopped.Load() == nil && d.o.Leader()
+		if leads || time.Since(folded) >= d.o.Poll {
+			err := d.catchUp(ctx)
+			if err == nil && first {
+				first = false
+				close(d.ready)
+			}
+			if d.note(ctx, err); err == nil && leads {
+				d.note(ctx, d.guarded(ctx))
+			}
+			folded = time.Now()
 		}
 		d.dismiss(nil)
 		select {
 		case <-ctx.Done():
-		case <-time.After(d.o.Poll):
+		case <-time.After(min(d.o.Poll, leaderCheck)):
 		}
 	}
 	d.dismiss(nil)
