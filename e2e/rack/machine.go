@@ -118,7 +118,9 @@ func (r *Rack) powerOn(m Machine) error {
 	if err := serial.Close(); err != nil {
 		return fmt.Errorf("write serial log: %w", err)
 	}
-	return p.launch(exec.Command("qemu-system-x86_64", r.qemuArgs(m)...), r.Start)
+	cmd := exec.Command("qemu-system-x86_64", r.qemuArgs(m)...)
+	cmd.Dir = m.dir // the serial port's socket is named from here: its whole path may be too long for a socket
+	return p.launch(cmd, r.Start)
 }
 
 // qemuArgs: software emulation only, since a KVM that is there is not always one that works. SMAP,
@@ -137,7 +139,7 @@ func (r *Rack) qemuArgs(m Machine) []string {
 		"-m", strconv.Itoa(r.cfg.MemoryMiB),
 		"-nodefaults", "-no-user-config", "-display", "none", "-monitor", "none",
 		"-rtc", "base=utc",
-		"-chardev", "file,id=com1,append=on,path=" + escapeComma(m.SerialLog),
+		"-chardev", "socket,id=com1,path=" + serialSocket + ",server=on,wait=off,logappend=on,logfile=" + escapeComma(m.SerialLog),
 		"-serial", "chardev:com1",
 		"-netdev", "tap,id=boot,script=no,downscript=no,ifname=" + m.tap,
 		"-device", "virtio-net-pci,netdev=boot,bootindex=0,mac=" + m.MAC,
