@@ -40,16 +40,16 @@ func mustAppend(t testing.TB, js jetstream.JetStream, at events.Position, rs []e
 func TestReadFromJournal(t *testing.T) {
 	_, js := mustBus(t)
 	l := &fakeLog{}
-	at := mustAppend(t, js, events.Position{}, l.decided(3000, 1, time.Now()))
+	at := mustAppend(t, js, events.Position{}, l.decided(1000, 1, time.Now()))
 	j, err := journal.Open(t.Context(), js)
 	if err != nil {
 		t.Fatal(err)
 	}
 	read := FromJournal(j)
-	for _, from := range []uint64{1, 2, 3, 4, 1500, 2999, 3000, 1, 77} {
+	for _, from := range []uint64{1, 2, 3, 4, 600, 999, 1000, 1, 77} {
 		next := from
-		for next <= 3000 {
-			rs, err := read.Read(t.Context(), next, 700)
+		for next <= 1000 {
+			rs, err := read.Read(t.Context(), next, 300)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -63,14 +63,14 @@ func TestReadFromJournal(t *testing.T) {
 				next++
 			}
 		}
-		for _, beyond := range []uint64{3001, 5000} {
+		for _, beyond := range []uint64{1001, 5000} {
 			if rs, err := read.Read(t.Context(), beyond, 10); err != nil || len(rs) > 0 {
 				t.Fatalf("read beyond the end: %d decisions, %v", len(rs), err)
 			}
 		}
 	}
 	mustAppend(t, js, at, l.decided(2, 1, time.Now()))
-	if rs, err := read.Read(t.Context(), 3001, 10); err != nil || len(rs) != 2 {
+	if rs, err := read.Read(t.Context(), 1001, 10); err != nil || len(rs) != 2 {
 		t.Fatalf("read what was appended: %d decisions, %v", len(rs), err)
 	}
 }

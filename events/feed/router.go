@@ -96,7 +96,7 @@ func (r *Router) Handle(reg Registration) error {
 		ShouldRetry: func(p middleware.RetryParams) bool { return !errors.As(p.Err, &permanent{}) },
 		Logger:      watermill.NewSlogLogger(r.log),
 	}
-	h := r.router.AddNoPublisherHandler(reg.Name, reg.Subjects, sub, func(m *message.Message) error {
+	h := r.router.AddConsumerHandler(reg.Name, reg.Subjects, sub, func(m *message.Message) error {
 		d, err := toDelivery(m)
 		if err != nil {
 			return Permanent(err)

@@ -132,45 +132,65 @@ func (s *Subscriber) consumer(ctx context.Context, topic string) (jetstream.Cons
 	return c, nil
 }
 
-// lane handles one message after the other.
+// lane handles one message after the other. What ends its reading, it begins again.
 func (s *Subscriber) lane(ctx context.Context, topic string, cons jetstream.Consumer, out chan<- *message.Message) {
 	const first, last = 50 * time.Millisecond, 5 * time.Second
-	pause := first
-	for ctx.Err() == nil {
-		m, err := fetch(ctx, cons)
-		if err == nil && m != nil {
-			pause = first
-			s.deliver(ctx, m, out)
-			continue
-		}
-		if err == nil || ctx.Err() != nil {
-			continue
+	for pause := first; ctx.Err() == nil; pause = min(2*pause, last) {
+		began := time.Now()
+		err := s.read(ctx, cons, out)
+		if ctx.Err() != nil {
+			return
 		}
 		if errors.Is(err, nats.ErrConnectionClosed) {
 			s.cfg.Log.Warn("reading ends: the connection was closed", "topic", topic)
 			return
 		}
+		if time.Since(began) > 2*last {
+			pause = first
+		}
 		s.cfg.Log.Debug("read again", "topic", topic, "after", pause, "error", err)
 		if !rest(ctx, pause) {
 			return
 		}
-		pause = min(2*pause, last)
 		if c, err := s.consumer(ctx, topic); err == nil { // it may be gone: streams are made anew
 			cons = c
 		}
 	}
 }
 
-// fetch waits for one message; none and no error after a while without any.
-func fetch(ctx context.Context, cons jetstream.Consumer) (jetstream.Msg, error) {
-	batch, err := cons.Fetch(1, jetstream.FetchContext(ctx))
+// read hands out messages until ctx ends or reading fails. One message is asked for at a time, when there is someone to take it: what
+// waited in a buffer would be given to another meanwhile.
+func (s *Subscriber) read(ctx context.Context, cons jetstream.Consumer, out chan<- *message.Message) error {
+	it, err := cons.Messages(jetstream.PullMaxMessages(1), jetstream.PullExpiry(20*time.Second), jetstream.PullHeartbeat(2*time.Second))
 	if err != nil {
-		return nil, err
+		return err
 	}
-	for m := range batch.Messages() {
-		return m, nil
+	defer s.drain(it)
+	for {
+		m, err := it.Next(jetstream.NextContext(ctx))
+		if err != nil {
+			return err
+		}
+		s.deliver(ctx, m, out)
 	}
-	return nil, batch.Error()
+}
+
+// drain ends an iterator and gives back what was on its way, which would else rest until AckWait is over.
+func (s *Subscriber) drain(it jetstream.MessagesContext) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	it.Drain()
+	for {
+		m, err := it.Next(jetstream.NextContext(ctx))
+		if errors.Is(err, jetstream.ErrMsgIteratorClosed) {
+			return
+		}
+		if err != nil {
+			it.Stop()
+			return
+		}
+		s.settled(m, "give back", m.Nak())
+	}
 }
 
 func rest(ctx context.Context, d time.Duration) bool {
