@@ -67,59 +67,68 @@ func (a *app) userCommand() *cobra.Command {
 	return cmd
 }
 
+// newUser is what "user create" was told.
+type newUser struct{ name, role, keyFile, public string }
+
 func (a *app) userCreate() *cobra.Command {
 	var f intentFlags
-	var role, keyFile, public string
+	var u newUser
 	cmd := &cobra.Command{
 		Use: "create NAME", Short: "Let someone use the bus, with a new key in a file", Args: cobra.ExactArgs(1),
 		Long: `Let someone use the bus. A new key is written to --key-file (default NAME.nk, mode 0600; the server never sees it), or the public
 half of a key that the user made is given with --public-key. Without --account the user sees all accounts; with it, nothing else.`,
 		Example: "  cloudengine user create ann --role operate --account demo\n  cloudengine --nkey ann.nk vm list",
 		RunE: func(cmd *cobra.Command, words []string) error {
-			ctx, name := cmd.Context(), words[0]
-			c, err := a.connect(ctx)
+			c, err := a.connect(cmd.Context())
 			if err != nil {
 				return err
 			}
 			defer c.Close()
-			args := map[string]any{"name": name, "role": role, "key": public}
-			account, err := a.accountID(ctx, c)
-			if err != nil {
-				return err
-			}
-			if account != "" {
-				args["account"] = account
-			}
-			made := ""
-			if public == "" && !f.dryRun {
-				if made = keyFile; made == "" {
-					made = name + ".nk"
-				}
-				if args["key"], err = newKey(made, name); err != nil {
-					return err
-				}
-			} else if public == "" {
-				return usagef("--dry-run makes no key: give --public-key")
-			}
-			_, err = a.send(ctx, c, &f, intent{events.KindUser, "create", args, "", name})
-			var no *client.Refusal
-			switch {
-			case errors.As(err, &no) && made != "":
-				return errors.Join(err, os.Remove(made)) // nobody knows the key
-			case err == nil && made != "":
-				a.talk("key written to %s", made)
-			}
-			return err
+			u.name = words[0]
+			return a.createUser(cmd.Context(), c, &f, u)
 		},
 	}
 	f.add(cmd)
-	cmd.Flags().StringVar(&role, "role", events.RoleRead, "read, operate or admin")
-	cmd.Flags().StringVar(&keyFile, "key-file", "", "where the new key is written; must not exist")
-	cmd.Flags().StringVar(&public, "public-key", "", "public nkey (U…) of a key that exists")
+	cmd.Flags().StringVar(&u.role, "role", events.RoleRead, "read, operate or admin")
+	cmd.Flags().StringVar(&u.keyFile, "key-file", "", "where the new key is written; must not exist")
+	cmd.Flags().StringVar(&u.public, "public-key", "", "public nkey (U…) of a key that exists")
 	return cmd
 }
 
-// newKey makes a key file, or takes the one that an earlier try left when its answer was lost.
+// createUser makes the key, if none was given, and then the user. A key that nobody knows because the user was refused is removed.
+func (a *app) createUser(ctx context.Context, c *client.Client, f *intentFlags, u newUser) error {
+	account, err := a.accountID(ctx, c)
+	if err != nil {
+		return err
+	}
+	made := ""
+	if u.public == "" {
+		if f.dryRun {
+			return usagef("--dry-run makes no key: give --public-key")
+		}
+		if made = u.keyFile; made == "" {
+			made = u.name + ".nk"
+		}
+		if u.public, err = newKey(made, u.name); err != nil {
+			return err
+		}
+	}
+	args := map[string]any{"name": u.name, "role": u.role, "key": u.public}
+	if account != "" {
+		args["account"] = account
+	}
+	_, err = a.send(ctx, c, f, intent{events.KindUser, "create", args, "", u.name})
+	var no *client.Refusal
+	switch {
+	case errors.As(err, &no) && made != "":
+		return errors.Join(err, os.Remove(made))
+	case err == nil && made != "":
+		a.talk("key written to %s", made)
+	}
+	return err
+}
+
+// newKey makes a key file, and never replaces one.
 func newKey(path, user string) (public string, err error) {
 	public, err = client.WriteKeyFile(path, user)
 	if errors.Is(err, os.ErrExist) {

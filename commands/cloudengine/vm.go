@@ -56,57 +56,64 @@ func (a *app) vmCommand() *cobra.Command {
 	return cmd
 }
 
+// newVM is what "vm create" was told.
+type newVM struct {
+	name, typ, template, cmdline string
+	ram                          mebibytes
+	vcpus                        int
+}
+
 func (a *app) vmCreate() *cobra.Command {
 	var f intentFlags
-	var ram mebibytes
-	var vcpus int
-	var typ, template, cmdline string
+	var v newVM
 	cmd := &cobra.Command{
 		Use: "create NAME", Short: "Create a VM; it is stopped", Args: cobra.ExactArgs(1),
 		Example: `  cloudengine vm create web1 --account demo --ram 4GiB --template guest
   cloudengine vm create web2 --account demo --ram 128MiB --vcpus 1 --type pvh --template guest --id order-4711`,
 		RunE: func(cmd *cobra.Command, words []string) error {
-			ctx := cmd.Context()
-			c, err := a.connect(ctx)
+			c, err := a.connect(cmd.Context())
 			if err != nil {
 				return err
 			}
 			defer c.Close()
-			account, err := a.accountID(ctx, c)
-			if err != nil {
-				return err
-			}
-			if account == "" {
-				if account, err = a.onlyAccount(ctx, c); err != nil {
-					return err
-				}
-			}
-			t, err := a.templateFor(ctx, c, account, template)
-			if err != nil {
-				return err
-			}
-			args := map[string]any{"account": account, "name": words[0], "type": typ, "memory_mib": int(ram), "template": t.text("id")}
-			if vcpus != 0 {
-				args["vcpus"] = vcpus
-			}
-			if cmdline != "" {
-				args["cmdline"] = cmdline
-			}
-			_, err = a.send(ctx, c, &f, intent{events.KindVM, "create", args, "", words[0]})
-			return err
+			v.name = words[0]
+			return a.createVM(cmd.Context(), c, &f, v)
 		},
 	}
 	f.add(cmd)
 	fs := cmd.Flags()
-	fs.Var(&ram, "ram", "exact memory: 128MiB, 4GiB")
-	fs.IntVar(&vcpus, "vcpus", 0, "virtual processors (0: the platform's default)")
-	fs.StringVar(&typ, "type", events.TypePV, "pv or pvh")
-	fs.StringVar(&template, "template", "", "template that it is made from")
-	fs.StringVar(&cmdline, "cmdline", "", "kernel command line instead of the template's")
+	fs.Var(&v.ram, "ram", "exact memory: 128MiB, 4GiB")
+	fs.IntVar(&v.vcpus, "vcpus", 0, "virtual processors (0: the platform's default)")
+	fs.StringVar(&v.typ, "type", events.TypePV, "pv or pvh")
+	fs.StringVar(&v.template, "template", "", "template that it is made from")
+	fs.StringVar(&v.cmdline, "cmdline", "", "kernel command line instead of the template's")
 	a.completeFlag(cmd, "template", events.KindTemplate)
 	must(cmd.MarkFlagRequired("ram"))
 	must(cmd.MarkFlagRequired("template"))
 	return cmd
+}
+
+func (a *app) createVM(ctx context.Context, c *client.Client, f *intentFlags, v newVM) error {
+	account, err := a.accountID(ctx, c)
+	if err == nil && account == "" {
+		account, err = a.onlyAccount(ctx, c)
+	}
+	if err != nil {
+		return err
+	}
+	t, err := a.templateFor(ctx, c, account, v.template)
+	if err != nil {
+		return err
+	}
+	args := map[string]any{"account": account, "name": v.name, "type": v.typ, "memory_mib": int(v.ram), "template": t.text("id")}
+	if v.vcpus != 0 {
+		args["vcpus"] = v.vcpus
+	}
+	if v.cmdline != "" {
+		args["cmdline"] = v.cmdline
+	}
+	_, err = a.send(ctx, c, f, intent{events.KindVM, "create", args, "", v.name})
+	return err
 }
 
 func must(err error) {
