@@ -126,6 +126,13 @@ func (s *Service) Open() error {
 		"read.*.log.verify": s.verify,
 		"own.*.*.*":         s.own,
 	} {
+		if d, ok := s.cfg.Decider.(asyncDecider); ok && subject == "do.*.*.*" {
+			if err := s.subscribeIntents(ctx, d); err != nil {
+				s.closeLocked()
+				return err
+			}
+			continue
+		}
 		if err := s.subscribe(ctx, subject, h); err != nil {
 			s.closeLocked()
 			return err
