@@ -27,6 +27,11 @@ type ghostUse struct {
 	mib  int
 }
 
+type seenKey struct {
+	actor string
+	id    events.IntentID
+}
+
 // NewAudit begins before the first decision.
 func NewAudit() *Audit {
 	return &Audit{

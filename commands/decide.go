@@ -91,8 +91,16 @@ func (d *decision) add(kind events.Kind, id string, data events.Payload) {
 	d.events = append(d.events, events.New(kind, id, v+1, data))
 }
 
-// newID is the id of what this command creates.
+// newID is the id of what this command creates: the intent's. Ids of objects are never given twice, also not after their end: a stamp
+// or a report of the old one could be taken for the new one's.
 func (d *decision) newID() string { return string(d.c.Intent) }
+
+func (d *decision) freshID(kind events.Kind) error {
+	if d.s.versions[events.Ref{Kind: kind, ID: d.newID()}] > 0 {
+		return reject(events.CodeIDReused, "there is, or was, a %s with the id of this intent: make a new id", kind)
+	}
+	return nil
+}
 
 // expect refuses when the object is not called any more what the client saw.
 func (d *decision) expect(kind events.Kind, name string) error {
@@ -136,6 +144,11 @@ func (d *decision) run() error {
 	}
 	if d.user != nil {
 		if err := tooOld(d.c.Intent, d.now); err != nil {
+			return err
+		}
+	}
+	if d.c.Verb == "create" || d.c.Verb == "add" {
+		if err := d.freshID(d.c.Kind); err != nil {
 			return err
 		}
 	}

@@ -134,34 +134,39 @@ func (s *State) Seen(c Command) (number uint64, o events.Outcome, reused, found 
 	return s.seen.find(c)
 }
 
-// seenIndex knows the outcomes of the last 30 days by actor and id.
+// seenIndex knows the outcomes of the last 30 days by id. The key of an intent is its actor and its id; since the id also names what
+// the intent creates, and its operation, an id that one user has used is not another's to use. Internal actors (reactions,
+// deadlines, reports) have ids that can be foretold, so no user's id is ever compared with theirs.
 type seenIndex struct {
-	by    map[seenKey]seenEntry
+	by    map[string]seenEntry
 	order []seenOld // oldest first
 }
 
-type seenKey struct {
-	actor string
-	id    events.IntentID
-}
-
 type seenEntry struct {
+	actor   string
 	number  uint64
 	outcome events.Outcome
 	digest  [16]byte
 }
 
 type seenOld struct {
-	key seenKey
+	key string
 	at  time.Time
 }
 
-func newSeenIndex() seenIndex { return seenIndex{by: map[seenKey]seenEntry{}} }
+func seenKeyOf(actor string, id events.IntentID) string {
+	if isInternal(actor) {
+		return actor + "\x00" + string(id)
+	}
+	return string(id)
+}
+
+func newSeenIndex() seenIndex { return seenIndex{by: map[string]seenEntry{}} }
 
 func (x *seenIndex) add(r events.Recorded) {
-	k := seenKey{r.Actor, r.Intent}
+	k := seenKeyOf(r.Actor, r.Intent)
 	c := Command{Kind: r.Kind, Verb: r.Verb, Args: r.Args, Override: r.Override, Expect: r.Expect}
-	x.by[k] = seenEntry{r.Number, r.Outcome, c.digest()}
+	x.by[k] = seenEntry{r.Actor, r.Number, r.Outcome, c.digest()}
 	x.order = append(x.order, seenOld{k, r.Time})
 	n := 0
 	for n < len(x.order) && r.Time.Sub(x.order[n].at) > keepSeen {
@@ -174,9 +179,12 @@ func (x *seenIndex) add(r events.Recorded) {
 }
 
 func (x *seenIndex) find(c Command) (uint64, events.Outcome, bool, bool) {
-	e, ok := x.by[seenKey{c.Actor, c.Intent}]
+	e, ok := x.by[seenKeyOf(c.Actor, c.Intent)]
 	if !ok {
 		return 0, events.Outcome{}, false, false
+	}
+	if e.actor != c.Actor { // say nothing of another's intent
+		return 0, events.Outcome{}, true, true
 	}
 	return e.number, e.outcome, e.digest != c.digest(), true
 }

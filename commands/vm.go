@@ -275,7 +275,6 @@ func (s *State) dropGhost(vm *VM, host events.MachineID, epoch events.Epoch) {
 func (s *State) forgetVM(vm *VM) {
 	delete(s.names, scope(events.KindVM, vm.Data.Account, vm.Data.Name))
 	delete(s.waiting, vm.ID)
-	delete(s.versions, vm.ref())
 	delete(s.vms, vm.ID)
 	s.own(vm.Data.Account, -1)
 }

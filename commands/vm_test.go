@@ -249,6 +249,28 @@ func TestSameIDSameOutcome(t *testing.T) {
 	}
 }
 
+func TestAnIDIsOneActors(t *testing.T) {
+	w := running(t)
+	w.must(w.do("user.create", CreateUser{Name: "ann", Key: newTestKey(), Role: events.RoleOperate}))
+	c := Command{Intent: events.IntentID(w.vm("web")), Actor: "ann", Kind: events.KindVM, Verb: "create",
+		Args: mustArgs(CreateVM{Account: events.AccountID(w.ids["demo"]), Name: "other", Type: "pv", MemoryMiB: 64, Template: events.TemplateID(w.ids["tiny"])})}
+	if _, o, reused, found := w.s.Seen(c); !reused || !found || o.Status != "" {
+		t.Fatalf("another actor's id: reused %v, found %v, told %+v", reused, found, o)
+	}
+	w.refused(w.s.Decide(c, w.now), events.CodeIDReused, "")
+}
+
+func TestNobodyCanTakeAReactionsID(t *testing.T) {
+	w := running(t)
+	w.must(w.do("vm.stop", VMRef{w.vm("web")}))
+	w.must(w.do("vm.start", StartVM{VM: w.vm("web")}))
+	w.must(w.run(Command{Intent: events.ReactionID(w.s.Next()+1, 0), Actor: "admin", Kind: events.KindAccount, Verb: "create", Args: mustArgs(CreateAccount{"thief"})}))
+	w.must(w.report("host1", events.Report{Ended: []events.DomainEnded{w.endedOf("web")}}))
+	if w.s.vms[w.vm("web")].Grant == nil {
+		t.Fatal("the VM was not granted again: its reaction's id was taken")
+	}
+}
+
 func TestCheckNamesTheField(t *testing.T) {
 	for name, c := range map[string]struct{ verb, args, want string }{
 		"unknown_field": {"create", `{"nmae":"x"}`, `read arguments: unknown field "nmae"`},
