@@ -30,43 +30,43 @@ type bench struct {
 func bmcSuite(t *testing.T, b bench) {
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
-	visit := func(f func(BMC) error) error {
-		s, err := b.connect(ctx, b.target)
-		if err != nil {
-			return err
+	t.Run("power", func(t *testing.T) { b.powerSuite(t, ctx) })
+	t.Run("session", func(t *testing.T) { b.sessionSuite(t, ctx) })
+}
+
+// visit opens a session for f.
+func (b bench) visit(ctx context.Context, f func(BMC) error) error {
+	s, err := b.connect(ctx, b.target)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f(s), s.Close())
+}
+
+func (b bench) must(t *testing.T, ctx context.Context, f func(BMC) error) {
+	t.Helper()
+	if err := b.visit(ctx, f); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (b bench) reads(t *testing.T, ctx context.Context, want string) {
+	t.Helper()
+	b.must(t, ctx, func(s BMC) error {
+		got, err := s.Status(ctx)
+		if err == nil && got != want {
+			err = fmt.Errorf("read %s, want %s", got, want)
 		}
-		return errors.Join(f(s), s.Close())
-	}
-	must := func(t *testing.T, f func(BMC) error) {
-		t.Helper()
-		if err := visit(f); err != nil {
-			t.Fatal(err)
-		}
-	}
-	reads := func(t *testing.T, want string) {
-		t.Helper()
-		must(t, func(s BMC) error {
-			got, err := s.Status(ctx)
-			if err == nil && got != want {
-				err = fmt.Errorf("read %s, want %s", got, want)
-			}
-			return err
-		})
-	}
-	t.Run("begins_off", func(t *testing.T) { reads(t, events.PowerIsOff) })
-	t.Run("identity", func(t *testing.T) {
-		must(t, func(s BMC) error {
-			id, err := s.Identify(ctx)
-			if err == nil && (len(id.GUID) != 32 || id.Manufacturer == 0 || id.Product == 0 || id.Firmware == "") {
-				err = fmt.Errorf("identity %+v", id)
-			}
-			return err
-		})
+		return err
 	})
+}
+
+func (b bench) powerSuite(t *testing.T, ctx context.Context) {
+	t.Run("begins_off", func(t *testing.T) { b.reads(t, ctx, events.PowerIsOff) })
 	t.Run("on_twice", func(t *testing.T) {
 		for range 2 {
-			must(t, func(s BMC) error { return errors.Join(s.SetBootPXE(ctx), s.On(ctx)) })
-			reads(t, events.PowerIsOn)
+			b.must(t, ctx, func(s BMC) error { return errors.Join(s.SetBootPXE(ctx), s.On(ctx)) })
+			b.reads(t, ctx, events.PowerIsOn)
 		}
 		if !b.isOn() || !b.pxe() {
 			t.Fatal("the machine is not on, or not told to boot from the network")
@@ -74,8 +74,8 @@ func bmcSuite(t *testing.T, b bench) {
 	})
 	t.Run("off_twice", func(t *testing.T) {
 		for range 2 {
-			must(t, func(s BMC) error { return s.Off(ctx) })
-			reads(t, events.PowerIsOff)
+			b.must(t, ctx, func(s BMC) error { return s.Off(ctx) })
+			b.reads(t, ctx, events.PowerIsOff)
 		}
 		if b.isOn() {
 			t.Fatal("the machine is on")
@@ -83,13 +83,25 @@ func bmcSuite(t *testing.T, b bench) {
 	})
 	t.Run("a_hand_at_the_button", func(t *testing.T) {
 		b.set(true)
-		reads(t, events.PowerIsOn)
+		b.reads(t, ctx, events.PowerIsOn)
 		b.set(false)
-		reads(t, events.PowerIsOff)
+		b.reads(t, ctx, events.PowerIsOff)
+	})
+}
+
+func (b bench) sessionSuite(t *testing.T, ctx context.Context) {
+	t.Run("identity", func(t *testing.T) {
+		b.must(t, ctx, func(s BMC) error {
+			id, err := s.Identify(ctx)
+			if err == nil && (len(id.GUID) != 32 || id.Manufacturer == 0 || id.Product == 0 || id.Firmware == "") {
+				err = fmt.Errorf("identity %+v", id)
+			}
+			return err
+		})
 	})
 	t.Run("two_sessions", func(t *testing.T) {
-		must(t, func(one BMC) error {
-			return visit(func(two BMC) error {
+		b.must(t, ctx, func(one BMC) error {
+			return b.visit(ctx, func(two BMC) error {
 				_, err1 := one.Status(ctx)
 				_, err2 := two.Status(ctx)
 				_, err3 := one.Status(ctx)
@@ -121,7 +133,7 @@ func bmcSuite(t *testing.T, b bench) {
 		}
 	})
 	t.Run("ended_context", func(t *testing.T) {
-		must(t, func(s BMC) error {
+		b.must(t, ctx, func(s BMC) error {
 			ended, cancel := context.WithCancel(ctx)
 			cancel()
 			if state, err := s.Status(ended); err == nil || state != events.PowerIsUnknown {

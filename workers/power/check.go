@@ -3,6 +3,7 @@ package power
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -27,20 +28,55 @@ type checks struct {
 	healthy  map[events.MachineID]bool
 	identity map[events.MachineID]string // GUID
 	lost     map[events.MachineID]time.Time
+	done     map[events.MachineID]checked
+}
+
+// checked says when a machine was checked, and which boot it had then.
+type checked struct {
+	at   time.Time
+	boot string
 }
 
 func newChecks() checks {
-	return checks{healthy: map[events.MachineID]bool{}, identity: map[events.MachineID]string{}, lost: map[events.MachineID]time.Time{}}
+	return checks{healthy: map[events.MachineID]bool{}, identity: map[events.MachineID]string{}, lost: map[events.MachineID]time.Time{}, done: map[events.MachineID]checked{}}
 }
 
-// Run checks all BMCs every Interval until ctx ends, and gives nil then.
+// lookOut is how often Run looks for machines that are new, or have enrolled with a new boot.
+const lookOut = 2 * time.Second
+
+// Run checks each BMC when its machine is added, when it enrols, and every Interval, until ctx ends, and gives nil then.
 func (w *Worker) Run(ctx context.Context) error {
 	for {
-		w.CheckAll(ctx)
-		if !rest(ctx, w.cfg.Interval) {
+		all := w.reachable()
+		w.checkThese(ctx, w.check.due(all, w.cfg.Interval, time.Now()), len(all))
+		if !rest(ctx, lookOut) {
 			return nil
 		}
 	}
+}
+
+// CheckAll checks each BMC once, now.
+func (w *Worker) CheckAll(ctx context.Context) {
+	all := w.reachable()
+	w.checkThese(ctx, all, len(all))
+}
+
+// reachable lists the machines with a BMC.
+func (w *Worker) reachable() []Machine {
+	return slices.DeleteFunc(w.cfg.State.Machines(), func(m Machine) bool { return m.BMC == nil })
+}
+
+// due picks the machines that are to be checked.
+func (c *checks) due(all []Machine, every time.Duration, now time.Time) []Machine {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var out []Machine
+	for _, m := range all {
+		if last, known := c.done[m.ID]; !known || last.boot != m.Boot || now.Sub(last.at) >= every {
+			out = append(out, m)
+		}
+	}
+	return out
 }
 
 // finding is the result of one check.
@@ -51,20 +87,16 @@ type finding struct {
 	state   string
 }
 
-// CheckAll checks each BMC once and reports what is new. Machines with an action under way are left out.
-func (w *Worker) CheckAll(ctx context.Context) {
+// checkThese checks machines once and reports what is new. Those with an action under way are left out. total is the number of all
+// machines with a BMC.
+func (w *Worker) checkThese(ctx context.Context, these []Machine, total int) {
 	var (
-		all   errgroup.Group
-		mu    sync.Mutex
-		gone  []finding
-		total int
+		all  errgroup.Group
+		mu   sync.Mutex
+		gone []finding
 	)
 	all.SetLimit(w.cfg.Parallel)
-	for _, m := range w.cfg.State.Machines() {
-		if m.BMC == nil {
-			continue
-		}
-		total++
+	for _, m := range these {
 		all.Go(func() error {
 			f, ok := w.checkOne(ctx, m)
 			if ok && f.lost() {
@@ -101,6 +133,9 @@ func (w *Worker) checkOne(ctx context.Context, m Machine) (finding, bool) {
 	if ctx.Err() != nil {
 		return finding{}, false
 	}
+	w.check.mu.Lock()
+	w.check.done[m.ID] = checked{time.Now(), m.Boot}
+	w.check.mu.Unlock()
 	if err := w.reportHealth(ctx, f); err != nil {
 		w.cfg.Log.Warn("health not reported", "machine", m.ID, "error", err)
 		return finding{}, false

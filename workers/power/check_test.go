@@ -176,9 +176,19 @@ func TestRun(t *testing.T) {
 			t.Errorf("reports %q, want the second machine's only", got)
 		}
 		unlock()
-		time.Sleep(time.Minute)
+		time.Sleep(2 * lookOut)
 		if got := health(w); len(got) != 1 {
 			t.Errorf("reports %q, want the first machine's", got)
+		}
+		w.bmc(1).down = errors.New("no answer")
+		time.Sleep(2 * lookOut)
+		if got := health(w); len(got) != 0 {
+			t.Errorf("reports %q before the time", got)
+		}
+		w.boot(1) // whoever enrols is checked at once
+		time.Sleep(2 * lookOut)
+		if got := health(w); len(got) != 1 {
+			t.Errorf("reports %q, want that of the machine that enrolled", got)
 		}
 		cancel()
 		if err := <-ended; err != nil {

@@ -114,10 +114,11 @@ func (w *world) bmc(i int) *fakeBMC { return w.bmcs[fmt.Sprintf("10.77.1.%d:623"
 // power asks for an action, and gives the message that FEED brings of it.
 func (w *world) power(i int, what string) events.FeedMessage {
 	w.t.Helper()
-	w.must("admin", "machine.power", commands.PowerMachine{Machine: w.ids[i], Action: what})
+	d := w.must("admin", "machine.power", commands.PowerMachine{Machine: w.ids[i], Action: what})
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return message(w.log[len(w.log)-1])
+	at := slices.IndexFunc(w.log, func(r events.Recorded) bool { return r.Intent == d.Intent })
+	return message(w.log[at])
 }
 
 // message is the power_wanted of a decision.
