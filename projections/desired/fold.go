@@ -151,8 +151,12 @@ func (c *change) vm(id events.VMID) error {
 		}
 	case events.VMGrantEnded:
 		// The host may come back, in the same boot, with a domain of this grant or an earlier one: it is told at once that none may be.
+		absent := document.Domain{VM: id, Want: document.Absent, Epoch: d.Epoch}
+		if v.grant != nil && d.Proof == events.ProofOverride { // what was adopted may be there still, without a stamp
+			absent.Adopt = v.grant.adopt
+		}
 		v.grant = nil
-		c.put(d.Host, d.Boot, document.KindDomain, string(id), document.Domain{VM: id, Want: document.Absent, Epoch: d.Epoch})
+		c.put(d.Host, d.Boot, document.KindDomain, string(id), absent)
 		return nil
 	default:
 		return nil
@@ -176,8 +180,8 @@ func (v *vm) wanted(d events.VMRunWanted) {
 // render gives the document of a live grant.
 func (v *vm) render(id events.VMID) document.Domain {
 	g := v.grant
-	if g.ending == events.StopDestroy {
-		return document.Domain{VM: id, Want: document.Absent, Epoch: g.epoch}
+	if g.ending == events.StopDestroy { // an adopted domain is named, or one that has no stamp yet would pass for gone
+		return document.Domain{VM: id, Want: document.Absent, Epoch: g.epoch, Adopt: g.adopt}
 	}
 	want := document.Running
 	switch {

@@ -219,3 +219,28 @@ func TestWhatCannotBeFreezesTheObject(t *testing.T) {
 		t.Fatal("a frozen object changed")
 	}
 }
+
+// I1: the machine may never have seen the document that gave it the orphan. The one that ends the grant must name it, or the machine,
+// which finds no domain of the VM, would report the end of a domain that runs.
+func TestI1EndOfAnAdoptedDomainNamesIt(t *testing.T) {
+	for _, last := range []events.Payload{
+		events.VMRunWanted{Want: events.WantStopped, Stop: events.StopDestroy},
+		events.VMGrantEnded{Host: "a", Boot: "a1", Epoch: events.Epoch{Term: 1, Counter: 1}, Proof: events.ProofOverride},
+	} {
+		f := desired.NewFold()
+		for i, data := range []events.Payload{
+			events.VMCreated{Name: "web1"}, events.VMRunWanted{Want: events.WantRunning},
+			events.VMRunGranted{Host: "a", Boot: "a1", Epoch: events.Epoch{Term: 1, Counter: 1}, Adopt: "u1"}, last,
+		} {
+			n := uint64(i + 1)
+			r := events.Recorded{Number: n, Term: 1, Decision: events.Decision{Events: []events.Event{events.New(events.KindVM, "vm1", n, data)}}}
+			if _, err := f.Apply(nil, &r); err != nil {
+				t.Fatal(err)
+			}
+		}
+		d, _ := f.Document(events.DesiredSubject("a", document.KindDomain, "vm1"))
+		if b := domain(t, d); b.Want != document.Absent || b.Adopt != "u1" {
+			t.Fatalf("after %s: %+v", last.EventType(), b)
+		}
+	}
+}

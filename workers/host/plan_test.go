@@ -50,6 +50,7 @@ func goldenCases() map[string]goldenCase {
 	heavy.Weight = 4
 	adopting := wish(vm1, desired.Running, 2)
 	adopting.Adopt = foreignUUID
+	disowned := desired.Domain{VM: vm1, Want: desired.Absent, Epoch: epoch(2), Adopt: foreignUUID}
 	asked := stampOf(3, u, vm1, 2)
 	asked.Asked = time.Unix(995, 0)
 	otherBoot := stampOf(3, u, vm1, 2)
@@ -90,6 +91,7 @@ func goldenCases() map[string]goldenCase {
 		"end_not_told":           {want: wish(vm1, desired.Running, 2), stamps: grant},
 		"unknown_want":           {want: wish(vm1, "hibernated", 2), domains: one(dom(3, u, run, "", true)), stamps: grant},
 		"adopt":                  {want: adopting, domains: one(dom(5, foreignUUID, run, "", true))},
+		"adopt_absent":           {want: disowned, domains: one(dom(5, foreignUUID, run, "", true))}, // I1: not reported as ended while it runs
 		"adopt_stamped_other":    {want: adopting, domains: one(dom(5, foreignUUID, run, "", true)), stamps: []host.Stamp{stampOf(5, foreignUUID, vm2, 1)}},
 		"adopt_over_orphan":      {want: adopting, domains: one(dom(5, foreignUUID, run, "", true)), orphans: []host.OrphanWish{{UUID: foreignUUID}}},
 		"orphan_left":            {want: wish(vm1, desired.Running, 2), domains: []host.Domain{dom(3, u, run, "", true), dom(5, foreignUUID, run, "", true)}, stamps: grant},
