@@ -185,9 +185,17 @@ func (s *Server) protectConsumers(ctx, live context.Context) error {
 	if err != nil {
 		return fmt.Errorf("subscribe to consumers made on FEED: %w", err)
 	}
+	if err := persist(ctx, s.opts.Cluster != nil, s.protectPresent); err != nil {
+		return fmt.Errorf("list consumers on FEED: %w", err)
+	}
+	return nil
+}
+
+// protectPresent protects the consumers that are there.
+func (s *Server) protectPresent(ctx context.Context) error {
 	stream, err := s.js.Stream(ctx, events.StreamFeed)
 	if err != nil {
-		return fmt.Errorf("look up FEED: %w", err)
+		return err
 	}
 	list := stream.ListConsumers(ctx)
 	for c := range list.Info() {
@@ -195,8 +203,5 @@ func (s *Server) protectConsumers(ctx, live context.Context) error {
 			s.auth.protect(c.Name)
 		}
 	}
-	if err := list.Err(); err != nil {
-		return fmt.Errorf("list consumers on FEED: %w", err)
-	}
-	return nil
+	return list.Err()
 }

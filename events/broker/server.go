@@ -167,7 +167,7 @@ func (s *Server) prepare(ctx context.Context) error {
 	if err := s.serveFeed(wctx); err != nil {
 		return err
 	}
-	if err := s.protectConsumers(ctx, wctx); err != nil {
+	if err := s.protectConsumers(dctx, wctx); err != nil {
 		return err
 	}
 	s.workers.Go(func() { s.makeConsumers(wctx) })

@@ -41,27 +41,32 @@ func streams(replicas int) []jetstream.StreamConfig {
 // ensureStreams makes the streams that are not there. It waits for a leader of the cluster until ctx ends.
 func ensureStreams(ctx context.Context, js jetstream.JetStream, replicas int) error {
 	for _, cfg := range streams(replicas) {
-		for {
-			err := ensureStream(ctx, js, cfg)
-			if err == nil {
-				break
-			}
-			if !retryable(err) || replicas == 1 && !errors.Is(err, context.DeadlineExceeded) {
-				return fmt.Errorf("declare stream %s: %w", cfg.Name, err)
-			}
-			select {
-			case <-ctx.Done():
-				return fmt.Errorf("declare stream %s: %w (last answer: %w)", cfg.Name, ctx.Err(), err)
-			case <-time.After(200 * time.Millisecond):
-			}
+		err := persist(ctx, replicas > 1, func(ctx context.Context) error { return ensureStream(ctx, js, cfg) })
+		if err != nil {
+			return fmt.Errorf("declare stream %s: %w", cfg.Name, err)
 		}
 	}
 	return nil
 }
 
+// persist repeats a request to the streams until it is answered, or ctx ends: in a cluster it finds no leader at times.
+func persist(ctx context.Context, cluster bool, request func(context.Context) error) error {
+	for {
+		rctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+		err := request(rctx)
+		cancel()
+		if err == nil || !retryable(err) || !cluster && !errors.Is(err, context.DeadlineExceeded) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w (last answer: %w)", ctx.Err(), err)
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
 func ensureStream(ctx context.Context, js jetstream.JetStream, cfg jetstream.StreamConfig) error {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
 	s, err := js.Stream(ctx, cfg.Name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		_, err = js.CreateStream(ctx, cfg)

@@ -26,6 +26,7 @@ const (
 	appendTry  = 2 * time.Second // for one publish; then the tail is read
 	appendTime = 20 * time.Second
 	askTime    = 2 * time.Second
+	endTime    = 700 * time.Millisecond // a stream without a leader does not answer at all, and is asked again
 )
 
 // Journal appends to and reads the log. It is safe for concurrent use, but only one Append at a time can succeed.
@@ -121,7 +122,7 @@ func permanent(err error) bool {
 
 // Last gives the sequence of the log's last block, as the leader knows it; 0 if there is none.
 func (j *Journal) Last(ctx context.Context) (uint64, error) {
-	ctx, cancel := context.WithTimeout(ctx, askTime)
+	ctx, cancel := context.WithTimeout(ctx, endTime)
 	defer cancel()
 	info, err := j.stream.Info(ctx)
 	if err != nil {

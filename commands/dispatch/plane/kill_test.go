@@ -127,8 +127,16 @@ func (c *cluster) without(l *load, take func(*server)) time.Duration {
 	}
 	lost := time.Now()
 	take(s)
+	c.wait("another leader", 60*time.Second, func() bool {
+		for _, other := range c.servers {
+			if other != s && other.isActive() {
+				return true
+			}
+		}
+		return false
+	})
 	at := l.answered.Load()
-	c.wait("an answer without the old leader", 60*time.Second, func() bool { return l.answered.Load() > at })
+	c.wait("an answer of the new leader", 60*time.Second, func() bool { return l.answered.Load() > at })
 	return time.Since(lost)
 }
 
