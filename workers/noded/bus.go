@@ -158,20 +158,26 @@ func (b *bus) set(nc *nats.Conn) {
 	}
 }
 
-// conn waits for a connection.
+// conn waits for a connection that is up.
 func (b *bus) conn(ctx context.Context) (*nats.Conn, error) {
-	b.mu.Lock()
-	nc, up := b.nc, b.up
-	b.mu.Unlock()
-	if nc != nil {
-		return nc, nil
+	for {
+		b.mu.Lock()
+		nc, up := b.nc, b.up
+		b.mu.Unlock()
+		if nc != nil && nc.IsConnected() {
+			return nc, nil
+		}
+		var check <-chan time.Time
+		if nc != nil {
+			check, up = time.After(20*time.Millisecond), nil // it comes back by itself, or is closed
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-up:
+		case <-check:
+		}
 	}
-	select {
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	case <-up:
-	}
-	return b.conn(ctx)
 }
 
 // enrol tells the control plane of this boot, with the token that came with the boot image. Repeated, it changes nothing.

@@ -53,7 +53,8 @@ func lockRun(ctx context.Context, dir string, log *slog.Logger) (*os.File, error
 	for tries := 0; ; tries++ {
 		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil {
-			return f, nil
+			_, err = f.WriteAt(fmt.Appendf(nil, "%-10d\n", os.Getpid()), 0) // for people
+			return f, err
 		}
 		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
 			return nil, errors.Join(fmt.Errorf("lock %s: %w", f.Name(), err), f.Close())
