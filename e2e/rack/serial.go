@@ -63,7 +63,7 @@ func (r *Rack) Shell(ctx context.Context, name, command string) (output string, 
 	id := hex.EncodeToString(mark[:])
 	err = r.withSerial(ctx, name, func(s *serial) error {
 		// The echo of the line must not look like the marks, hence the quotes.
-		if err := s.typeLine(ctx, "echo; echo ce''B"+id+"; "+command+"; echo; echo ce''E"+id+":$?"); err != nil {
+		if err := s.typeLine(ctx, "echo ce''B"+id+"; "+command+"; echo ce''E"+id+":$?"); err != nil {
 			return err
 		}
 		if err := s.write("\n"); err != nil {
@@ -197,7 +197,7 @@ func (s *serial) typeOnce(ctx context.Context, line string) (bool, error) {
 
 // between waits for the two marks, and gives what is printed between them, and the status behind the second.
 func (s *serial) between(ctx context.Context, begin, end string) (string, error) {
-	ending := regexp.MustCompile(regexp.QuoteMeta(end) + `(\d+)\r?\n`)
+	ending := regexp.MustCompile(regexp.QuoteMeta(end) + `(\d+)\r*\n`)
 	var at []int
 	_, err := s.await(ctx, 0, func() bool { at = ending.FindSubmatchIndex(s.got); return at != nil })
 	if err != nil {

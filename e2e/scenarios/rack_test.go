@@ -30,10 +30,15 @@ var (
 	bus    *client.Client
 )
 
-const (
-	listen = "127.0.0.1:14222"
-	web    = "127.0.0.1:18080"
+// Where the rack is reached, and its namespace.
+var (
+	listen    = "127.0.0.1:14222"
+	web       = "127.0.0.1:18080"
+	namespace = "cetest"
 )
+
+// upIn lets someone who works on a scenario use one rack for many runs. It must have been raised with --dom0-args ce.shell.
+var upIn = flag.String("up", "", "use the rack that is up, with its state in `directory`/rack and its log in directory/data, and leave it up")
 
 func TestMain(m *testing.M) {
 	if code, is := rack.RunHelper(os.Args); is {
@@ -56,6 +61,9 @@ func raise(m *testing.M) (code int, err error) {
 	if repo, err = filepath.Abs("../.."); err != nil {
 		return 1, err
 	}
+	if *upIn != "" {
+		return useRack(m)
+	}
 	if dir, err = os.MkdirTemp("", "ce"); err != nil {
 		return 1, err
 	}
@@ -70,8 +78,7 @@ func raise(m *testing.M) (code int, err error) {
 		}
 	}()
 	began := time.Now()
-	up := command(context.Background(), "rack", "up", "--detach", "--image", filepath.Join(repo, "bin/image"), "--guest", filepath.Join(repo, "bin/guest"),
-		"--listen", listen, "--http", web, "--namespace", "cetest")
+	up := rackUp(context.Background())
 	up.Stdout, up.Stderr = os.Stderr, os.Stderr
 	if err := up.Run(); err != nil {
 		return 1, fmt.Errorf("raise the rack: %w", err)
@@ -80,6 +87,29 @@ func raise(m *testing.M) (code int, err error) {
 	if shared, err = rack.Open(filepath.Join(dir, "rack")); err != nil {
 		return 1, err
 	}
+	return runAll(m)
+}
+
+// useRack runs the tests on a rack that someone else has raised.
+func useRack(m *testing.M) (code int, err error) {
+	if dir, err = filepath.Abs(*upIn); err != nil {
+		return 1, err
+	}
+	if shared, err = rack.Open(filepath.Join(dir, "rack")); err != nil {
+		return 1, err
+	}
+	cfg := shared.Config()
+	listen, web, namespace = cfg.Forwards[0].Listen, cfg.Forwards[1].Listen, cfg.Namespace
+	return runAll(m)
+}
+
+// rackUp is the command that raises the rack, and that starts again what of it has ended. Its machines have a shell on their console.
+func rackUp(ctx context.Context) *exec.Cmd {
+	return command(ctx, "rack", "up", "--detach", "--image", filepath.Join(repo, "bin/image"), "--guest", filepath.Join(repo, "bin/guest"),
+		"--listen", listen, "--http", web, "--namespace", namespace, "--dom0-args", "ce.shell")
+}
+
+func runAll(m *testing.M) (code int, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if bus, err = client.Connect(ctx, "nats://"+listen, filepath.Join(dir, "data", "admin.nk")); err != nil {
