@@ -74,7 +74,7 @@ func (l *fakeLog) places() []string {
 	return out
 }
 
-func mustDeriver(t *testing.T, nc *nats.Conn, l Log) *Deriver {
+func mustDeriver(t testing.TB, nc *nats.Conn, l Log) *Deriver {
 	t.Helper()
 	d, err := NewDeriver(nc, l, slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -84,7 +84,7 @@ func mustDeriver(t *testing.T, nc *nats.Conn, l Log) *Deriver {
 }
 
 // start runs a deriver until the returned function is called.
-func start(t *testing.T, d *Deriver) (stop func()) {
+func start(t testing.TB, d *Deriver) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
@@ -96,7 +96,7 @@ func start(t *testing.T, d *Deriver) (stop func()) {
 	return func() { cancel(); wg.Wait() }
 }
 
-func eventually(t *testing.T, what string, is func() bool) {
+func eventually(t testing.TB, what string, is func() bool) {
 	t.Helper()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
@@ -256,4 +256,17 @@ func TestOldEventsAreNotPublished(t *testing.T) {
 	if got := held(t, js); len(got) != len((&fakeLog{rs: l.rs[10:]}).places()) {
 		t.Fatalf("got %d messages: %q", len(got), got)
 	}
+}
+
+// BenchmarkDerive tells how fast FEED is filled from a log in memory, on one server.
+func BenchmarkDerive(b *testing.B) {
+	nc, _ := mustBus(b)
+	l := &fakeLog{}
+	l.decided(b.N, 1, time.Now())
+	d := mustDeriver(b, nc, l)
+	b.ResetTimer()
+	stop := start(b, d)
+	defer stop()
+	eventually(b, "FEED is level with the log", func() bool { return d.Published() == uint64(b.N) })
+	b.ReportMetric(float64(len(l.places()))/b.Elapsed().Seconds(), "events/s")
 }

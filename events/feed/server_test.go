@@ -10,7 +10,7 @@ import (
 )
 
 // mustBus starts the bus with its streams and connects to it as the control plane does.
-func mustBus(t *testing.T) (*nats.Conn, jetstream.JetStream) {
+func mustBus(t testing.TB) (*nats.Conn, jetstream.JetStream) {
 	t.Helper()
 	s, err := broker.Start(t.Context(), broker.Options{Dir: t.TempDir(), UnsafeNoFsync: true})
 	if err != nil {
@@ -20,7 +20,7 @@ func mustBus(t *testing.T) (*nats.Conn, jetstream.JetStream) {
 	return mustConnect(t, s)
 }
 
-func mustConnect(t *testing.T, s *broker.Server) (*nats.Conn, jetstream.JetStream) {
+func mustConnect(t testing.TB, s *broker.Server) (*nats.Conn, jetstream.JetStream) {
 	t.Helper()
 	nc, err := s.Connect("test")
 	if err != nil {
