@@ -1,9 +1,12 @@
 package main
 
 import (
+	"context"
+
 	"cloudengine/commands"
 	"cloudengine/commands/dispatch"
 	"cloudengine/events"
+	"cloudengine/events/feed"
 	"cloudengine/workers/power"
 )
 
@@ -11,8 +14,19 @@ import (
 func (s *server) newPower() (*power.Worker, error) {
 	return power.New(power.Config{
 		State: powerState{s.plane.Dispatch}, Connect: power.IPMI{}.Connect, Secret: s.secrets.Value, Submit: s.own.Submit,
-		Log: s.log.With("part", "power"),
+		LastObserved: s.lastObserved, Log: s.log.With("part", "power"),
 	})
+}
+
+// lastObserved is what FEED holds of a machine's power: after a crash, how far a power cycle got.
+func (s *server) lastObserved(ctx context.Context, m events.MachineID) (events.MachinePowerObserved, bool) {
+	last, found, err := feed.Last(ctx, s.plane.JS, "feed.machine."+string(m)+".machine_power_observed_v1")
+	if err != nil {
+		s.log.Warn("what FEED holds of a machine's power is not known", "machine", m, "error", err)
+		return events.MachinePowerObserved{}, false
+	}
+	o, is := last.Event.Data.(events.MachinePowerObserved)
+	return o, found && is
 }
 
 // powerState tells the power worker what the log knows.
