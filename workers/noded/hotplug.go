@@ -41,7 +41,7 @@ func plug(ctx context.Context, store host.Store, args []string, env func(string)
 	case kind == "vbd" && args[0] == "add":
 		return plugDisk(ctx, store, backend(env))
 	case kind == "vif" && (args[0] == "online" || args[0] == "add"):
-		return errors.Join(fmt.Errorf("hotplug vif: no network is managed by this version: %w", errHotplug))
+		return fmt.Errorf("hotplug vif: no network is managed by this version: %w", errHotplug)
 	default:
 		return fmt.Errorf("hotplug %s %s: %w", kind, args[0], errHotplug)
 	}
