@@ -12,8 +12,10 @@ type Host struct {
 	Name     string
 	Boot     string
 	Capacity events.Capacity
-	Ready    bool // this boot has reported completely in the log's present term
+	Ready    bool // this boot has reported completely in the term readyIn
 	Cordoned bool
+
+	readyIn uint64
 
 	grants  map[events.VMID]bool // live ones, also those that are ending or unknown
 	ghosts  map[events.VMID]bool // ended by a human's word only: the domain may still be there
@@ -26,14 +28,22 @@ type orphan struct {
 	stopping bool
 }
 
+// takes is the room that it is counted with. Its type is not known.
+func (o orphan) takes() int {
+	return o.domain.MemoryMiB + Overhead(events.TypePV, o.domain.MemoryMiB, o.domain.VCPUs)
+}
+
 // FreeMiB is what placement may still give.
 func (h *Host) FreeMiB() int {
 	free := h.Capacity.AllocatableMiB - h.usedMiB
 	for _, o := range h.orphans {
-		free -= o.domain.MemoryMiB + Overhead(events.TypePV, o.domain.MemoryMiB, o.domain.VCPUs)
+		free -= o.takes()
 	}
 	return free
 }
+
+// ready says whether the host's boot has reported completely in the log's present term. After a restore nobody knows what runs where.
+func (s *State) ready(h *Host) bool { return h.Ready && h.readyIn == s.term }
 
 // HostRef names a host by its machine.
 type HostRef struct {
@@ -116,6 +126,7 @@ func decideAdoptOrphan(d *decision, a AdoptOrphan) error {
 	if err != nil {
 		return err
 	}
+	m := d.s.machines[h.ID]
 	vm, ok := d.s.vms[a.VM]
 	if !ok {
 		return reject(events.CodeNotFound, "there is no VM %s", a.VM)
@@ -125,11 +136,14 @@ func decideAdoptOrphan(d *decision, a AdoptOrphan) error {
 		return reject(events.CodeConflict, "VM %q may have a domain already: it cannot adopt one", vm.Data.Name)
 	case o.stopping:
 		return reject(events.CodeConflict, "the orphan is being stopped")
-	case !h.Ready:
-		return reject(events.CodeConflict, "host %q has not reported completely: wait", h.Name)
+	case !d.s.ready(h) || m.Boot != h.Boot || m.BootOver || m.Silent:
+		return reject(events.CodeConflict, "host %q is silent, or has not reported completely: wait", h.Name)
 	case o.domain.MemoryMiB != vm.Data.MemoryMiB || o.domain.VCPUs != vm.Data.VCPUs:
 		return reject(events.CodeConflict, "the orphan has %d MiB and %d vCPUs, VM %q has %d MiB and %d: they must be equal",
 			o.domain.MemoryMiB, o.domain.VCPUs, vm.Data.Name, vm.Data.MemoryMiB, vm.Data.VCPUs)
+	}
+	if need, free := vm.need("").memoryMiB, h.FreeMiB()+o.takes(); need > free {
+		return reject(events.CodeNoCapacity, "as a %s domain it needs %d MiB on host %q, and %d MiB are free", vm.Data.Type, need, h.Name, max(0, free))
 	}
 	d.add(events.KindHost, string(h.ID), events.HostOrphanGone{Boot: h.Boot, UUID: a.UUID})
 	d.add(events.KindVM, string(vm.ID), events.VMRunWanted{Want: events.WantRunning})
@@ -157,13 +171,13 @@ func (s *State) foldHost(e events.Event) {
 	}
 	switch data := e.Data.(type) {
 	case events.HostReady:
-		h.Ready = data.Boot == h.Boot && data.Term == s.term
+		h.Ready, h.readyIn = data.Boot == h.Boot, data.Term
 	case events.HostCordoned:
 		h.Cordoned = true
 	case events.HostUncordoned:
 		h.Cordoned = false
 	case events.HostOrphanFound:
-		h.orphans[data.Domain.UUID] = orphan{domain: data.Domain}
+		h.orphans[data.Domain.UUID] = orphan{domain: data.Domain, stopping: h.orphans[data.Domain.UUID].stopping}
 	case events.HostOrphanGone:
 		delete(h.orphans, data.UUID)
 	case events.HostOrphanStopWanted:

@@ -161,9 +161,11 @@ func (r *reported) domains() {
 	}
 }
 
-// orphan records a domain that is not ours, unless it is one of ours on its way to its stamp.
+// orphan records a domain that is not ours, unless it is one of ours on its way to its stamp; and again when it looks different: it may
+// have been seen half made at first, with a part of its memory.
 func (r *reported) orphan(x events.DomainReport) {
-	if _, known := r.h.orphans[x.UUID]; known || x.State == events.DomainDying || len(r.h.orphans) >= 64 {
+	have, known := r.h.orphans[x.UUID]
+	if known && sameDomain(have.domain, x) || x.State == events.DomainDying || !known && len(r.h.orphans) >= 64 {
 		return
 	}
 	for v := range r.h.grants {
@@ -171,7 +173,18 @@ func (r *reported) orphan(x events.DomainReport) {
 			return
 		}
 	}
+	for _, y := range r.a.Domains {
+		if y.UUID == x.UUID && y.DomID < x.DomID && y.State != events.DomainDying {
+			return // of two with one UUID, the first
+		}
+	}
 	r.d.add(events.KindHost, string(r.h.ID), events.HostOrphanFound{Boot: r.a.Boot, Domain: x})
+}
+
+// sameDomain leaves the weight out: it is not always known.
+func sameDomain(a, b events.DomainReport) bool {
+	a.Weight = b.Weight
+	return a == b
 }
 
 func (r *reported) observe(vm *VM, x events.DomainReport) {
@@ -208,9 +221,26 @@ func (r *reported) ended() {
 		case r.holds(vm.Grant, x.Epoch):
 			if vm.Grant.Ending != "" {
 				r.d.endGrant(vm, events.ProofCleanEnd, x.How)
+				r.endGhostsBelow(vm, x.Epoch)
 			}
 		case r.ghost(vm, x.Epoch) != nil:
 			r.d.add(events.KindVM, string(vm.ID), events.VMStaleDomainEnded{Host: r.m.ID, Boot: r.a.Boot, Epoch: x.Epoch})
+		}
+	}
+}
+
+// endGhostsBelow: a machine reports the end of a grant when it has no domain of the VM up to that epoch, and will make none.
+func (r *reported) endGhostsBelow(vm *VM, e events.Epoch) {
+	told := map[events.Epoch]bool{} // by this report itself: as ended, or as still there
+	for _, x := range r.a.Ended {
+		told[x.Epoch] = told[x.Epoch] || x.VM == vm.ID
+	}
+	for _, x := range r.a.Domains {
+		told[x.Epoch] = told[x.Epoch] || x.Stamped && x.VM == vm.ID
+	}
+	for _, g := range vm.ghosts {
+		if g.Host == r.m.ID && g.Boot == r.a.Boot && g.Epoch.Compare(e) < 0 && !told[g.Epoch] {
+			r.d.add(events.KindVM, string(vm.ID), events.VMStaleDomainEnded{Host: r.m.ID, Boot: r.a.Boot, Epoch: g.Epoch})
 		}
 	}
 }
@@ -251,7 +281,7 @@ func (r *reported) complete() {
 			r.d.add(events.KindVM, string(vm.ID), events.VMDomainObserved{Host: r.m.ID, Epoch: vm.Grant.Epoch, State: events.DomainAbsent})
 		}
 	}
-	if !r.h.Ready && r.h.Boot == r.a.Boot {
+	if !r.d.s.ready(r.h) && r.h.Boot == r.a.Boot {
 		r.d.add(events.KindHost, string(r.h.ID), events.HostReady{Boot: r.a.Boot, Term: r.d.s.term})
 	}
 }

@@ -31,7 +31,8 @@ type HostUncordoned struct{}
 // EventType gives the wire name.
 func (HostUncordoned) EventType() string { return "host.uncordoned.v1" }
 
-// HostOrphanFound says that a domain is there that has no stamp, or a stamp that we do not know. It is left alone.
+// HostOrphanFound says that a domain is there that has no stamp, or a stamp that we do not know. It is left alone. It comes again when
+// the domain looks different.
 type HostOrphanFound struct {
 	Boot   string       `json:"boot"`
 	Domain DomainReport `json:"domain"`

@@ -157,6 +157,12 @@ func TestHostCapacity(t *testing.T) {
 	if h := x.host(); h.Orphans != 1 || h.FreeMiB != 900 {
 		t.Fatalf("%d orphans, %d MiB free", h.Orphans, h.FreeMiB)
 	}
+	x.on(events.KindHost, "h", events.HostOrphanStopWanted{Boot: "b1", UUID: "u"})
+	orphan.Domain.MemoryMiB, orphan.Domain.State = 200, events.DomainRunning // it was seen half made
+	x.on(events.KindHost, "h", orphan)
+	if o := x.rows[orphanTable]["h.u"].(*Orphan); !o.StopWanted || o.MemoryMiB != 200 || o.State != events.DomainRunning || x.host().FreeMiB != 800 {
+		t.Fatalf("found again: %+v, %d MiB free", o, x.host().FreeMiB)
+	}
 	x.on(events.KindVM, "v", grantHere(2))
 	want(136, 1)
 	x.on(events.KindMachine, "h", events.MachinePowerObserved{State: events.PowerIsOff, Reads: 2, Boot: "b1", Proof: true})

@@ -71,6 +71,13 @@ func orphanFound(f *fold, host string, d events.HostOrphanFound) error {
 	if h != nil {
 		o.HostName = &h.Name
 	}
+	have, err := lookup[Orphan](f, orphanTable, o.ID)
+	if err != nil {
+		return err
+	}
+	if have != nil { // found again, looking different
+		o.FoundAt, o.StopWanted = have.FoundAt, have.StopWanted
+	}
 	if d.Domain.Stamped {
 		epoch := d.Domain.Epoch.String()
 		o.StampVM, o.StampEpoch = known(string(d.Domain.VM)), &epoch
