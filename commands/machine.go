@@ -30,8 +30,9 @@ type Machine struct {
 	usedToken string
 	counter   uint64 // of the last report that was recorded
 	ops       []events.IntentID
-	powerOp   events.IntentID // the latest power operation
+	powerOp   events.IntentID // the latest power operation that is not just a look
 	powerGoal string          // its action
+	powerBoot string          // the boot that it was decided about
 	complaint string          // the last contradiction that was recorded
 }
 
@@ -169,10 +170,11 @@ func (m *Machine) served(token string) bool {
 	return false
 }
 
-// TokenServed says whether our netboot server gave this machine a boot with this token, and it was not used.
+// TokenServed says whether our netboot server gave this machine a boot with this token, and no later boot has enrolled. It holds for the
+// token of the present boot too: the answer to its enrolment may be lost, and then it must be able to ask again.
 func (s *State) TokenServed(id events.MachineID, sha256 string) bool {
 	m, ok := s.machines[id]
-	return ok && m.served(sha256)
+	return ok && (m.served(sha256) || m.usedToken == sha256 && sha256 != "")
 }
 
 // MachineByKey finds the machine whose present boot has this key.
@@ -204,7 +206,7 @@ func (s *State) Machines() []Machine {
 	return out
 }
 
-func (s *State) foldMachine(e events.Event, r events.Recorded) {
+func (s *State) foldMachine(e events.Event) {
 	id := events.MachineID(e.Aggregate.ID)
 	if data, ok := e.Data.(events.MachineAdded); ok {
 		s.machines[id] = &Machine{ID: id, Name: data.Name, Data: data}
@@ -233,7 +235,9 @@ func (s *State) foldMachine(e events.Event, r events.Recorded) {
 	case events.MachineReturned:
 		m.Silent = false
 	case events.MachinePowerWanted:
-		m.powerOp, m.powerGoal = data.Operation, data.Action
+		if data.Action != events.PowerStatus {
+			m.powerOp, m.powerGoal, m.powerBoot = data.Operation, data.Action, data.Boot
+		}
 	case events.MachinePowerObserved:
 		m.Power = data.State
 		if data.Proof && data.Boot == m.Boot {
@@ -245,9 +249,9 @@ func (s *State) foldMachine(e events.Event, r events.Recorded) {
 	case events.MachineContradicted:
 		m.complaint = data.Message
 	}
-	m.foldCounter(r)
 }
 
+// foldCounter notes the counter of a recorded report, whatever its events were about: an older one that comes later is stale.
 func (m *Machine) foldCounter(r events.Recorded) {
 	if r.Verb != "report" || r.Outcome.Status != events.Accepted {
 		return

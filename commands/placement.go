@@ -88,7 +88,9 @@ func (s *State) unfit(h *Host, n need, free int) string {
 		return "off"
 	case m.Silent:
 		return "silent"
-	case !h.Ready:
+	case s.powerEnds(m):
+		return "its power is being cut"
+	case !s.ready(h):
 		return "has not reported completely since its boot"
 	case !contains(h.Capacity.Types, n.domainType):
 		return "cannot run " + n.domainType
@@ -96,6 +98,12 @@ func (s *State) unfit(h *Host, n need, free int) string {
 		return fmt.Sprintf("needs %d MiB, %d MiB free", n.memoryMiB, max(0, free))
 	}
 	return ""
+}
+
+// powerEnds says whether a power action that is under way will end the machine's present boot.
+func (s *State) powerEnds(m *Machine) bool {
+	_, open := s.ops[m.powerOp]
+	return open && m.powerBoot == m.Boot && (m.powerGoal == events.PowerOff || m.powerGoal == events.PowerCycle)
 }
 
 func contains(list []string, s string) bool {

@@ -6,11 +6,17 @@ import (
 	"cloudengine/events"
 )
 
-// maxReactions bounds how many waiting VMs one decision sets in motion; the rest follow when the next room comes free.
+// maxReactions bounds how many waiting VMs are set in motion at once. When they are decided and one of them found room, the next follow.
 const maxReactions = 64
 
+// placingRound is how far the waiting VMs were gone through.
+type placingRound struct {
+	last   events.VMID // the last that was set in motion: the next time begins behind it
+	placed bool        // one of those that were set in motion found room
+}
+
 // reactions lists what follows from a folded decision: VMs that are wanted running and have no grant are placed again when a proof
-// ended their grant, or when room came free. Pure: the ids come from the decision's number.
+// ended their grant, or when room came free. The ids come from the decision's number. It is a part of folding.
 func (s *State) reactions(r events.Recorded) []Command {
 	ended, room := map[events.VMID]bool{}, false
 	for _, e := range r.Events {
@@ -18,9 +24,15 @@ func (s *State) reactions(r events.Recorded) []Command {
 		case events.VMGrantEnded:
 			ended[events.VMID(e.Aggregate.ID)] = true
 			room = true
-		case events.HostReady, events.HostUncordoned, events.HostOrphanGone, events.VMStaleDomainEnded, events.MachineReturned:
+		case events.HostReady, events.HostUncordoned, events.HostOrphanGone, events.VMStaleDomainEnded, events.MachineReturned,
+			events.MachinePowerObserved, events.OperationTimedOut: // the last two may end the cutting of a power
 			room = true
+		case events.VMRunGranted:
+			s.round.placed = s.round.placed || r.Actor == ActorReaction
 		}
+	}
+	if len(s.pending) == 0 && s.round.placed {
+		room, s.round.placed = true, false
 	}
 	if !room || len(s.waiting) == 0 {
 		return nil
@@ -29,15 +41,21 @@ func (s *State) reactions(r events.Recorded) []Command {
 	for id := range s.waiting {
 		place = append(place, id)
 	}
-	sort.Slice(place, func(i, j int) bool { // first those whose grant just ended; then the longest known
-		if ended[place[i]] != ended[place[j]] {
-			return ended[place[i]]
+	last := s.round.last
+	sort.Slice(place, func(i, j int) bool { // first those whose grant just ended; then in turn, so that none waits for ever behind others
+		a, b := place[i], place[j]
+		switch {
+		case ended[a] != ended[b]:
+			return ended[a]
+		case (a > last) != (b > last):
+			return a > last
 		}
-		return place[i] < place[j]
+		return a < b
 	})
 	if len(place) > maxReactions {
 		place = place[:maxReactions]
 	}
+	s.round.last = place[len(place)-1]
 	out := make([]Command, 0, len(place))
 	for i, id := range place {
 		out = append(out, Command{

@@ -30,7 +30,8 @@ type State struct {
 	keys     map[string]events.Ref
 	macs     map[string]events.MachineID
 	waiting  map[events.VMID]bool // wanted running, no grant
-	unknowns []string             // event types that this program does not know
+	round    placingRound
+	unknowns []string // event types that this program does not know
 }
 
 // NewState is the state before the first decision.
@@ -69,9 +70,14 @@ func (s *State) UnknownTypes() []string { return s.unknowns }
 func (s *State) Evolve(r events.Recorded) {
 	s.last, s.time = r.Number, r.Time
 	s.seen.add(r)
-	s.dropPending(r.Intent)
+	if r.Actor == ActorReaction {
+		s.dropPending(r.Intent)
+	}
 	if r.Outcome.Code == events.CodeContradicts || r.Outcome.Code == events.CodeTwoMachines {
 		s.foldContradiction(r)
+	}
+	if m, ok := s.machines[machineOfActor(r.Actor)]; ok {
+		m.foldCounter(r)
 	}
 	for _, e := range r.Events {
 		s.versions[e.Aggregate] = e.Version
@@ -94,7 +100,7 @@ func (s *State) fold(e events.Event, r events.Recorded) {
 		case events.KindTemplate:
 			s.foldTemplate(e)
 		case events.KindMachine:
-			s.foldMachine(e, r)
+			s.foldMachine(e)
 		case events.KindHost:
 			s.foldHost(e)
 		case events.KindVM:
