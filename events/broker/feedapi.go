@@ -178,6 +178,9 @@ func (s *Server) protectConsumers(ctx, live context.Context) error {
 		ictx, cancel := context.WithTimeout(live, 5*time.Second)
 		defer cancel()
 		c, err := s.js.Consumer(ictx, events.StreamFeed, name)
+		if errors.Is(err, jetstream.ErrConsumerNotFound) {
+			return // it was not to last, and is gone
+		}
 		if err != nil || c.CachedInfo().Config.Durable != "" { // when in doubt, protect
 			s.auth.protect(name)
 		}

@@ -17,6 +17,7 @@ type Options struct {
 	Listen        string       // host:port for clients; default 127.0.0.1 and a free port; port 0 means a free port
 	Name          string       // unique in the cluster; default s1
 	Cluster       *Cluster     // nil: one server alone
+	Own           []string     // durable consumers on FEED that the control plane will make: users are kept from them from the start
 	UnsafeNoFsync bool         // acknowledge before the disk has it: loses acknowledged decisions when the power fails
 	Logger        *slog.Logger // nil: nothing is logged
 }

@@ -48,6 +48,9 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	secret := make([]byte, 32)
 	_, _ = rand.Read(secret) // never fails
 	auth := &authenticator{control: hex.EncodeToString(secret), patient: o.Cluster != nil, live: map[uint64]client{}, own: map[string]bool{}}
+	for _, name := range o.Own {
+		auth.own[name] = true
+	}
 	bus, err := startBus(o, auth)
 	if err != nil {
 		return nil, fmt.Errorf("start bus: %w", err)
