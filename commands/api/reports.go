@@ -35,9 +35,13 @@ func (s *Service) enrol(ctx context.Context, m *nats.Msg) any {
 	e.Machine = machine
 	e.TokenSHA256 = TokenDigest(e.Token)
 	e.Token = ""
-	// An agent that is started again in the same boot has a new key and enrols anew; one that repeats itself does not.
-	id := events.ReportID(machine, e.Boot, 0, "enrol\x00"+e.Key+"\x00"+e.TokenSHA256)
-	return s.submitReport(ctx, id, machine, "enrol", e)
+	// An agent that says the same again gets the first outcome; one that says something else (another key, since it was started
+	// again; another inventory, since a cable was pulled) is decided anew.
+	args, err := json.Marshal(e)
+	if err != nil {
+		return events.Answer{Outcome: refusal(events.CodeInvalid, "%v", err)}
+	}
+	return s.submitReport(ctx, events.ReportID(machine, e.Boot, 0, "enrol\x00"+events.Digest(args)), machine, "enrol", e)
 }
 
 // TokenDigest is how a boot token is known everywhere but in the machine: SHA-256 (hex) over its text.

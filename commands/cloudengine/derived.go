@@ -47,6 +47,12 @@ func (s *server) startDerived(context.Context) error {
 	return s.startHandlers()
 }
 
+// Names of the handlers on FEED. They are permanent: they name durable consumers, which know how far they are.
+const (
+	alertsHandler = "alerts"
+	powerHandler  = "power"
+)
+
 // startHandlers has what hangs on FEED run while this server is the active one: alerts and the power worker.
 func (s *server) startHandlers() error {
 	worker, err := s.newPower()
@@ -100,8 +106,8 @@ func (s *server) handle(ctx context.Context, worker *power.Worker) error {
 	}
 	alert := alerts.Handler(s.log.With("part", "alerts"))
 	for _, r := range []feed.Registration{
-		{Name: "alerts", Subjects: alerts.Subjects, Handle: func(ctx context.Context, d feed.Delivery) error { return alert(ctx, d.FeedMessage) }},
-		{Name: "power", Subjects: power.Subject, InFlight: 16, Handle: func(ctx context.Context, d feed.Delivery) error { return worker.Handle(ctx, d.FeedMessage) }},
+		{Name: alertsHandler, Subjects: alerts.Subjects, Handle: func(ctx context.Context, d feed.Delivery) error { return alert(ctx, d.FeedMessage) }},
+		{Name: powerHandler, Subjects: power.Subject, InFlight: 16, Handle: func(ctx context.Context, d feed.Delivery) error { return worker.Handle(ctx, d.FeedMessage) }},
 	} {
 		if err := router.Handle(r); err != nil {
 			return err

@@ -97,7 +97,7 @@ func (u *raising) made(ctx context.Context, kind events.Kind, name string, creat
 
 const tryNext = `
 Try next:
-  bin/cloudengine vm show web1
+%s  bin/cloudengine vm show web1
   bin/cloudengine vm console web1
   bin/cloudengine vm create web2 --account demo --ram 128MiB --vcpus 1 --type pvh --template guest
   bin/cloudengine vm start web2 --wait
@@ -135,6 +135,18 @@ func (u *raising) present(ctx context.Context) error {
 	for _, l := range lines[max(0, len(lines)-12):] {
 		fmt.Fprintf(u.out, "  | %s\n", l)
 	}
-	_, err = fmt.Fprint(u.out, tryNext)
+	_, err = fmt.Fprintf(u.out, tryNext, u.exports())
 	return err
+}
+
+// exports are the lines that other commands need before them if this rack is not where they look by themselves.
+func (u *raising) exports() string {
+	out := ""
+	if def := "nats://127.0.0.1:4222"; u.server != def {
+		out += "  export CLOUDENGINE_SERVER=" + u.server + "\n"
+	}
+	if u.keyFile != filepath.Join("data", adminKeyFile) {
+		out += "  export CLOUDENGINE_NKEY=" + u.keyFile + "\n"
+	}
+	return out
 }

@@ -119,7 +119,8 @@ func (s *server) startPlane(ctx context.Context) error {
 }
 
 func (s *server) busOptions() (broker.Options, error) {
-	o := broker.Options{Dir: s.path("streams"), Listen: s.opts.listen, Name: s.opts.name, UnsafeNoFsync: s.opts.unsafeNoFsync}
+	o := broker.Options{Dir: s.path("streams"), Listen: s.opts.listen, Name: s.opts.name, UnsafeNoFsync: s.opts.unsafeNoFsync,
+		Own: []string{alertsHandler, powerHandler}}
 	if s.opts.unsafeNoFsync {
 		s.log.Warn("fsync is off: a power failure loses acknowledged decisions")
 	}

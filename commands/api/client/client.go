@@ -160,7 +160,7 @@ func (c *Client) ask(ctx context.Context, msg *nats.Msg, again func(*nats.Msg) b
 		default:
 			last = err
 		}
-		if refused := c.nc.LastError(); refused != nil && errors.Is(refused, nats.ErrPermissionViolation) {
+		if refused := c.refused(msg.Subject); refused != nil {
 			return nil, fmt.Errorf("send %s: %w", msg.Subject, refused)
 		}
 		pause := time.NewTimer(wait + rand.N(wait))
@@ -172,6 +172,16 @@ func (c *Client) ask(ctx context.Context, msg *nats.Msg, again func(*nats.Msg) b
 		}
 		wait = min(2*wait, 2*time.Second)
 	}
+}
+
+// refused gives the bus's error if it does not let us send on a subject. The bus tells it apart from the request, and only its text
+// names the subject.
+func (c *Client) refused(subject string) error {
+	err := c.nc.LastError()
+	if errors.Is(err, nats.ErrPermissionViolation) && strings.Contains(err.Error(), `"`+subject+`"`) {
+		return err
+	}
+	return nil
 }
 
 func encode(v any) ([]byte, error) {
