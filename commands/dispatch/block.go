@@ -17,7 +17,7 @@ type batch struct {
 	term     uint64
 	first    uint64
 	recorded []events.Recorded
-	body     bytes.Buffer // the decisions, joined by commas
+	body     []byte // the decisions, joined by commas
 	waiting  []waiting
 	sealed   bool // takes no more decisions
 
@@ -138,15 +138,15 @@ func (b *batch) add(r events.Recorded, encoded []byte) {
 	if b.empty() {
 		b.first = r.Number
 	} else {
-		b.body.WriteByte(',')
+		b.body = append(b.body, ',')
 	}
-	b.body.Write(encoded)
+	b.body = append(b.body, encoded...)
 	b.recorded = append(b.recorded, r)
 }
 
 // close makes the payload, which names the block before.
 func (b *batch) close(prev string) {
-	out := make([]byte, 0, b.body.Len()+256)
+	out := make([]byte, 0, len(b.body)+256)
 	out = append(out, `{"format":`...)
 	out = strconv.AppendInt(out, events.Format, 10)
 	out = append(out, `,"term":`...)
@@ -158,7 +158,7 @@ func (b *batch) close(prev string) {
 	out = append(out, `","prev":"`...)
 	out = append(out, prev...)
 	out = append(out, `","decisions":[`...)
-	out = append(out, b.body.Bytes()...)
+	out = append(out, b.body...)
 	b.payload = append(out, `]}`...)
 	b.digest = events.Digest(b.payload)
 }

@@ -89,7 +89,7 @@ func (l *lead) record(p *pending, decision events.Decision) {
 	l.mu.Lock()
 	l.core.Evolve(r)
 	l.mu.Unlock()
-	l.own = append(l.own, l.core.React(r)...)
+	l.own, l.folded = append(l.own, l.core.React(r)...), true
 	l.open.add(r, encoded)
 	l.open.waiting = append(l.open.waiting, waiting{p, events.Answer{ID: p.cmd.Intent, Number: r.Number, Time: r.Time, Outcome: decision.Outcome}})
 }
@@ -153,4 +153,5 @@ func (l *lead) setTimer(t *time.Timer) {
 		wait = max(at.Sub(l.o.Clock()), time.Millisecond)
 	}
 	t.Reset(wait)
+	l.folded = len(l.own) > 0
 }

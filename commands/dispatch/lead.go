@@ -29,9 +29,11 @@ type lead struct {
 	own      []commands.Command // reactions and deadlines, before anything else
 	again    []*pending         // to be decided again after a refold, before anything new
 	current  *pending           // is being decided
+	spare    []byte             // room for the decisions of a block, to be used again
 	prev     string             // digest of the last closed block
 	enc      *encoder
 	refolds  int
+	folded   bool // something was folded since the timer was set
 }
 
 type stored struct {
@@ -65,7 +67,9 @@ func (l *lead) run(ctx context.Context) error {
 	for {
 		l.decideOwn()
 		l.send(actx)
-		l.setTimer(deadline)
+		if l.folded {
+			l.setTimer(deadline)
+		}
 		users, internal := l.users, l.internal
 		if l.full() {
 			users, internal = nil, nil
@@ -80,7 +84,7 @@ func (l *lead) run(ctx context.Context) error {
 		case p := <-users:
 			l.take(p)
 		case <-deadline.C:
-			l.own = append(l.own, l.due()...)
+			l.own, l.folded = append(l.own, l.due()...), true
 		case <-check.C:
 			if !l.o.Leader() || l.stopped.Load() != nil {
 				return l.finish(actx)
@@ -106,6 +110,7 @@ func (l *lead) begin(ctx context.Context) error {
 	}
 	l.own = append(l.own, l.core.Resume()...)
 	l.liveness.restart()
+	l.folded = true
 	l.o.Logger.Info("this server decides", "from", l.core.Next(), "term", l.core.Term())
 	l.active.Store(true)
 	for _, f := range l.onAct {
@@ -206,6 +211,7 @@ func (l *lead) settle(ctx context.Context, r stored) error {
 		return nil
 	}
 	l.again, l.prev, l.own = again, l.pos.Digest, l.core.Resume()
+	l.folded = true
 	l.openBatch()
 	return nil
 }
@@ -228,7 +234,7 @@ func (l *lead) send(ctx context.Context) {
 	}
 	b, after := l.open, l.pos.Seq
 	b.close(l.prev)
-	l.inflight, l.prev = b, b.digest
+	l.inflight, l.prev, l.spare = b, b.digest, b.body[:0]
 	l.openBatch()
 	go func() { // settle or finish waits for it
 		seq, err := l.o.Log.Append(ctx, after, b.payload)
@@ -236,8 +242,17 @@ func (l *lead) send(ctx context.Context) {
 	}()
 }
 
-func (l *lead) openBatch() { l.open = &batch{} }
+// openBatch begins a block. It will be about as large as the last.
+func (l *lead) openBatch() {
+	b := &batch{body: l.spare}
+	l.spare = nil
+	if l.open != nil {
+		b.recorded = make([]events.Recorded, 0, len(l.open.recorded)+8)
+		b.waiting = make([]waiting, 0, len(l.open.recorded)+8)
+	}
+	l.open = b
+}
 
 func (l *lead) full() bool {
-	return l.open.sealed || len(l.open.recorded) >= l.o.MaxBlock || l.open.body.Len() >= maxBytes || len(l.open.waiting) >= 4*l.o.MaxBlock
+	return l.open.sealed || len(l.open.recorded) >= l.o.MaxBlock || len(l.open.body) >= maxBytes || len(l.open.waiting) >= 4*l.o.MaxBlock
 }

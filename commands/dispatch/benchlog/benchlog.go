@@ -29,15 +29,15 @@ type Result struct {
 }
 
 const (
-	runs    = 5
-	runTime = 2 * time.Second
-	warmUp  = 500 * time.Millisecond
+	runs    = 7
+	runTime = 1200 * time.Millisecond
+	warmUp  = 300 * time.Millisecond
 )
 
 // IDs lists what Run can measure.
 func IDs() []string { return []string{"P1-1", "P1-64", "P1-1000", "P1-R3-64", "P2-p50", "P2-p99"} }
 
-// Run measures the lines whose id is in ids, or begins with one of them and a dash; all if ids is empty. It takes about 25 s for each
+// Run measures the lines whose id is in ids, or begins with one of them and a dash; all if ids is empty. It takes about 30 s for each
 // line, writes to temporary directories only, and talks to loopback only.
 func Run(ctx context.Context, ids []string) ([]Result, error) {
 	var out []Result

@@ -126,10 +126,14 @@ func ask(nc *nats.Conn, in *intents) error {
 }
 
 func measureRate(ctx context.Context, s *sides, id, name string, n int) (Result, error) {
-	var ours, raw, ratios []float64
+	var ours, raw, ratios, fenced []float64
+	parties := []endpoint{s.raw, s.ours}
+	if s.fenced.url != "" {
+		parties = append(parties, s.fenced)
+	}
 	for range runs {
-		var pair [2]float64
-		for i, e := range []endpoint{s.raw, s.ours} {
+		pair := make([]float64, 3)
+		for i, e := range parties {
 			c, err := e.clients(n)
 			if err != nil {
 				return Result{}, err
@@ -144,8 +148,13 @@ func measureRate(ctx context.Context, s *sides, id, name string, n int) (Result,
 			}
 		}
 		raw, ours, ratios = append(raw, pair[0]), append(ours, pair[1]), append(ratios, pair[1]/pair[0])
+		fenced = append(fenced, pair[1]/pair[2])
 	}
-	return Result{id, name, median(ours), median(raw), median(ratios), "decisions/s", runs, s.note}, nil
+	note := s.note
+	if s.fenced.url != "" {
+		note += fmt.Sprintf("; beside a raw side behind the same bus accounts the ratio is %.2f", median(fenced))
+	}
+	return Result{id, name, median(ours), median(raw), median(ratios), "decisions/s", runs, note}, nil
 }
 
 // latencies has 64 clients ask at a given rate in all, and gives how long each answer took, from the time when it was due to be sent.

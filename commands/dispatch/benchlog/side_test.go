@@ -1,14 +1,17 @@
 package benchlog
 
 import (
+	"context"
 	"os"
 	"strconv"
 	"syscall"
 	"testing"
 	"time"
+
+	"cloudengine/events"
 )
 
-// BenchmarkOneSide runs one side alone, for a profile: CE_SIDE=ours or raw, CE_CLIENTS=64.
+// BenchmarkOneSide runs one side alone, for a profile: CE_SIDE=ours, raw or fenced, CE_CLIENTS=64.
 func BenchmarkOneSide(b *testing.B) {
 	both, err := startSides(b.Context(), b.TempDir(), 1)
 	if err != nil {
@@ -16,8 +19,11 @@ func BenchmarkOneSide(b *testing.B) {
 	}
 	defer both.stop()
 	e := both.ours
-	if os.Getenv("CE_SIDE") == "raw" {
+	switch os.Getenv("CE_SIDE") {
+	case "raw":
 		e = both.raw
+	case "fenced":
+		e = both.fenced
 	}
 	n, _ := strconv.Atoi(os.Getenv("CE_CLIENTS"))
 	c, err := e.clients(max(n, 1))
@@ -38,8 +44,27 @@ func BenchmarkOneSide(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+	if blocks, ok := both.blocks(b.Context(), e); ok {
+		b.ReportMetric(float64(asked())/float64(blocks), "decisions/block")
+	}
 	b.ReportMetric(rate, "decisions/s")
 	b.ReportMetric(float64((cpuTime(b)-cpu).Microseconds())/float64(asked()-before), "cpu-µs/decision")
+}
+
+// blocks counts what a side has stored.
+func (s *sides) blocks(ctx context.Context, e endpoint) (uint64, bool) {
+	js, name := s.rawJS, "RAW"
+	switch e.url {
+	case s.ours.url:
+		js, name = s.oursJS, events.StreamEvents
+	case s.fenced.url:
+		return 0, false
+	}
+	stream, err := js.Stream(ctx, name)
+	if err != nil {
+		return 0, false
+	}
+	return stream.CachedInfo().State.LastSeq, true
 }
 
 // cpuTime is what this process has used of the CPUs.

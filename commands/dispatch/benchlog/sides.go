@@ -26,7 +26,9 @@ import (
 // sides are the two that are compared, both running.
 type sides struct {
 	ours, raw endpoint
+	fenced    endpoint // raw behind our bus accounts; one server only
 	rawJS     jetstream.JetStream
+	oursJS    jetstream.JetStream
 	block     []byte // of one decision
 	stops     []func()
 	note      string
@@ -58,6 +60,12 @@ func startSides(ctx context.Context, dir string, servers int) (*sides, error) {
 	if err := s.startRaw(ctx, filepath.Join(dir, "raw"), servers, answer); err != nil {
 		s.stop()
 		return nil, fmt.Errorf("start raw side: %w", err)
+	}
+	if servers == 1 {
+		if err := s.startFenced(ctx, filepath.Join(dir, "fenced"), answer); err != nil {
+			s.stop()
+			return nil, fmt.Errorf("start raw side behind bus accounts: %w", err)
+		}
 	}
 	return s, nil
 }
@@ -104,7 +112,7 @@ func (s *sides) startOurs(ctx context.Context, dir string, servers int) error {
 	return until(ctx, "a dispatcher that decides", func() bool {
 		for _, p := range planes {
 			if p.Dispatch.Active() && p.Dispatch.Applied() >= 2 {
-				s.ours.url = p.Bus.ClientURL()
+				s.ours.url, s.oursJS = p.Bus.ClientURL(), p.JS
 				return true
 			}
 		}
@@ -225,6 +233,11 @@ func (s *sides) serveRaw(ctx context.Context, buses []*server.Server, answer []b
 	if s.rawJS, err = jetstream.New(svc); err != nil {
 		return err
 	}
+	return s.serveRawLoop(ctx, svc, s.rawJS, answer)
+}
+
+// serveRawLoop answers on a connection, until the sides are stopped. It closes the connection then.
+func (s *sides) serveRawLoop(ctx context.Context, svc *nats.Conn, js jetstream.JetStream, answer []byte) error {
 	done := make(chan struct{})
 	rctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	requests := make(chan *nats.Msg, 16384)
@@ -232,9 +245,51 @@ func (s *sides) serveRaw(ctx context.Context, buses []*server.Server, answer []b
 		cancel()
 		return err
 	}
-	go func() { defer close(done); rawLoop(rctx, s.rawJS, requests, s.block, answer) }()
+	go func() { defer close(done); rawLoop(rctx, js, requests, s.block, answer) }()
 	s.stops = append(s.stops, func() { cancel(); <-done; svc.Close() })
 	return svc.Flush()
+}
+
+// onlyAdmin lets one user in.
+type onlyAdmin string
+
+func (k onlyAdmin) UserByKey(key string) (broker.User, bool) {
+	return broker.User{Name: "admin", Role: events.RoleAdmin}, key == string(k)
+}
+func (onlyAdmin) MachineByKey(string) (broker.Machine, bool) { return broker.Machine{}, false }
+func (onlyAdmin) TokenServed(events.MachineID, string) bool  { return false }
+
+// startFenced starts the raw service behind the bus accounts that our side has: what they cost is no matter of ours being slow.
+func (s *sides) startFenced(ctx context.Context, dir string, answer []byte) error {
+	kp, err := nkeys.CreateUser()
+	if err != nil {
+		return fmt.Errorf("make key: %w", err)
+	}
+	key, err := kp.PublicKey()
+	if err != nil {
+		return fmt.Errorf("make key: %w", err)
+	}
+	bus, err := broker.Start(ctx, broker.Options{Dir: dir})
+	if err != nil {
+		return err
+	}
+	s.stops = append(s.stops, bus.Shutdown)
+	bus.Open(onlyAdmin(key))
+	s.fenced = endpoint{bus.ClientURL(), []nats.Option{nats.Nkey(key, kp.Sign), nats.CustomInboxPrefix(events.InboxPrefix("admin"))}}
+	svc, err := bus.Connect("raw")
+	if err != nil {
+		return err
+	}
+	js, err := jetstream.New(svc)
+	if err != nil {
+		return err
+	}
+	_, err = js.CreateStream(ctx, jetstream.StreamConfig{Name: "RAW", Subjects: []string{"raw"}, Storage: jetstream.FileStorage,
+		Compression: jetstream.S2Compression, Discard: jetstream.DiscardNew, Duplicates: 100 * time.Millisecond})
+	if err != nil {
+		return err
+	}
+	return s.serveRawLoop(ctx, svc, js, answer)
 }
 
 // rawLoop stores as many bytes as decisions have for what waits, one block in flight, and answers.
