@@ -47,6 +47,7 @@ type ReportPower struct {
 	State     string           `json:"state"`
 	Reads     int              `json:"reads"`
 	Error     string           `json:"error,omitempty"`
+	GUID      string           `json:"guid,omitempty"` // of the controller that was read; the same at each reading
 }
 
 func (a ReportPower) check() *Rejection {
@@ -69,7 +70,7 @@ func decideReportPower(d *decision, a ReportPower) error {
 	if err != nil {
 		return err
 	}
-	proof := a.State == events.PowerIsOff && a.Reads >= readsForProof && m.BMCProven && a.Boot != "" && a.Boot == m.Boot && a.Error == ""
+	proof := a.State == events.PowerIsOff && a.Reads >= readsForProof && m.BMCProven && a.GUID == m.bmcGUID && a.Boot != "" && a.Boot == m.Boot && a.Error == ""
 	op, open := d.s.ops[a.Operation]
 	ends := proof && d.s.hasGrants(m.ID, a.Boot)
 	if !open && !ends && (a.State == m.Power || a.State == events.PowerIsUnknown && m.Power == "") {
@@ -107,11 +108,12 @@ type ReportBMC struct {
 	Machine events.MachineID `json:"machine"`
 	Healthy bool             `json:"healthy"`
 	Detail  string           `json:"detail,omitempty"`
+	GUID    string           `json:"guid,omitempty"` // of the controller that answered
 }
 
 func (a ReportBMC) check() *Rejection {
-	if len(a.Detail) > maxText {
-		return invalid("field \"detail\": want at most %d bytes", maxText)
+	if len(a.Detail) > maxText || len(a.GUID) > 64 {
+		return invalid("field \"detail\": want at most %d bytes, and 64 of \"guid\"", maxText)
 	}
 	return checkID("machine", string(a.Machine))
 }
@@ -121,11 +123,14 @@ func decideReportBMC(d *decision, a ReportBMC) error {
 	if err != nil {
 		return err
 	}
-	known := m.bmcChecked
-	if known && m.BMCHealthy == a.Healthy {
+	if a.Healthy && m.bmcGUID != "" && a.GUID != m.bmcGUID { // whose power it tells is not known: this is no proof (I5)
+		a.Healthy, a.Detail = false, "another controller answers: GUID "+clip(a.GUID)+", where it was "+m.bmcGUID
+	}
+	known, learns := m.bmcChecked, a.Healthy && a.GUID != m.bmcGUID
+	if known && m.BMCHealthy == a.Healthy && !learns {
 		return nil
 	}
-	d.add(events.KindMachine, string(m.ID), events.MachineBMCChecked{Healthy: a.Healthy, Detail: a.Detail})
+	d.add(events.KindMachine, string(m.ID), events.MachineBMCChecked{Healthy: a.Healthy, Detail: a.Detail, GUID: a.GUID})
 	return nil
 }
 

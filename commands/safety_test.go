@@ -146,3 +146,33 @@ func TestI6ACleanEndTakesOlderGhostsAlong(t *testing.T) {
 	}
 	w.audit()
 }
+
+// I5: addresses of controllers move. "Off" from another machine's controller proves nothing about this one, also after a restart of all
+// that watches them.
+func TestI5AnotherControllersWordIsNoProof(t *testing.T) {
+	w := running(t)
+	m := w.s.machines[w.host("host1")]
+	bmc := func(guid string) events.Decision {
+		return w.as(ActorPower, "machine.report_bmc", ReportBMC{Machine: m.ID, Healthy: true, GUID: guid})
+	}
+	off := func(guid string) events.Decision {
+		return w.as(ActorPower, "machine.report_power", ReportPower{Machine: m.ID, Boot: m.Boot, State: events.PowerIsOff, Reads: 2, GUID: guid})
+	}
+	w.must(bmc("aaaa"))
+	w.nothing(bmc("aaaa"))
+	w.must(bmc("bbbb"))
+	if m.BMCHealthy {
+		t.Fatal("another controller counts as healthy")
+	}
+	w.must(off("bbbb"))
+	w.nothing(off(""))
+	if w.s.vms[w.vm("web")].Grant == nil {
+		t.Fatal("another machine's power ended the grant")
+	}
+	w.must(bmc("aaaa"))
+	w.must(off("aaaa"))
+	if w.s.vms[w.vm("web")].Grant != nil {
+		t.Fatal("its own controller's word is proof")
+	}
+	w.audit()
+}

@@ -94,11 +94,11 @@ func TestSilenceIsNotProof(t *testing.T) {
 		Args: mustArgs(PowerMachine{w.host("host1"), events.PowerOff}), Override: []string{GuardRunningVMs}, Reason: "host1 is dead"}
 	w.must(w.run(off))
 	boot := w.s.machines[w.host("host1")].Boot
-	once := w.must(w.as(ActorPower, "machine.report_power", ReportPower{w.host("host1"), off.Intent, boot, events.PowerIsOff, 1, ""}))
+	once := w.must(w.as(ActorPower, "machine.report_power", ReportPower{w.host("host1"), off.Intent, boot, events.PowerIsOff, 1, "", ""}))
 	if got, want := types(once), "machine.power_observed"; got != want {
 		t.Fatalf("one read: got %s, want %s", got, want)
 	}
-	w.must(w.as(ActorPower, "machine.report_power", ReportPower{w.host("host1"), off.Intent, boot, events.PowerIsOff, 2, ""}))
+	w.must(w.as(ActorPower, "machine.report_power", ReportPower{w.host("host1"), off.Intent, boot, events.PowerIsOff, 2, "", ""}))
 	g := w.s.vms[w.vm("web")].Grant
 	if g == nil || g.Host != w.host("host2") {
 		t.Fatalf("after the proof the VM is granted to %+v, want host2", g)

@@ -72,6 +72,7 @@ func (MachinePowerObserved) EventType() string { return "machine.power_observed.
 type MachineBMCChecked struct {
 	Healthy bool   `json:"healthy"`
 	Detail  string `json:"detail,omitempty"` // what is wrong
+	GUID    string `json:"guid,omitempty"`   // of the controller that answered
 }
 
 // EventType gives the wire name.
