@@ -28,15 +28,16 @@ const maxEnded = 200
 
 // Reporter sends what a loop publishes, and repeats each report with the same bytes until it is answered.
 type Reporter struct {
-	Machine  events.MachineID
-	Boot     string
-	Capacity func() *events.Capacity // goes into complete reports; may be nil
-	Next     func() (uint64, error)  // the next counter; must never give one twice in this boot, whatever is killed
-	Send     func(ctx context.Context, counter uint64, body []byte) (events.Answer, error)
-	Drain    func()                     // asks the loop for a complete snapshot
-	Answered func([]events.DomainEnded) // these ends need not be told again
-	Log      *slog.Logger
-	Retry    time.Duration // first wait before a report is repeated; doubles up to 5 s; 100 ms
+	Machine   events.MachineID
+	Boot      string
+	Capacity  func() *events.Capacity // goes into complete reports; may be nil
+	Next      func() (uint64, error)  // the next counter; must never give one twice in this boot, whatever is killed
+	Send      func(ctx context.Context, counter uint64, body []byte) (events.Answer, error)
+	Drain     func()                     // asks the loop for a complete snapshot
+	Answered  func([]events.DomainEnded) // these ends need not be told again
+	Forgotten func()                     // all ends have to be told again; may be nil
+	Log       *slog.Logger
+	Retry     time.Duration // first wait before a report is repeated; doubles up to 5 s; 100 ms
 
 	once   sync.Once
 	notice chan struct{}
@@ -50,6 +51,7 @@ type Reporter struct {
 	sent    map[string]events.DomainReport
 	failed  map[string]events.StepFailed
 	ended   map[EndKey]bool
+	apart   bool // the ends go without the domains once: the report that held both was refused
 }
 
 func (r *Reporter) init() {
@@ -106,10 +108,14 @@ func (r *Reporter) Complete() {
 }
 
 // Disconnected says that the control plane may have lost sight of this machine. All that is seen from now on is told again, and a
-// complete report follows.
+// complete report follows. Ends too: a server that was cut off, and did not know yet that the grant had to end, may have answered.
 func (r *Reporter) Disconnected() {
 	r.init()
 	r.mu.Lock()
+	if r.Forgotten != nil {
+		r.Forgotten()
+	}
+	clear(r.ended)
 	clear(r.sent)
 	r.due, r.full = true, nil
 	r.mu.Unlock()
@@ -147,6 +153,12 @@ func (r *Reporter) next() *events.Report {
 	}
 	rep := &events.Report{Machine: r.Machine, Boot: r.Boot}
 	r.telling = nil
+	if r.apart {
+		r.apart = false
+		if rep.Ended = r.ends(s, nil); len(rep.Ended) > 0 {
+			return rep
+		}
+	}
 	if r.full != nil && !r.passed(r.full) {
 		r.telling = r.full
 		rep.Complete, rep.Domains = true, r.full.Domains
@@ -255,6 +267,9 @@ func (r *Reporter) deliver(ctx context.Context, rep *events.Report) error {
 // is said again, after a while, under the next counter.
 func (r *Reporter) outdated(ctx context.Context, rep *events.Report) error {
 	r.Log.Error("report is stale, says the control plane", "counter", rep.Counter)
+	r.mu.Lock()
+	r.apart = holdsBoth(rep)
+	r.mu.Unlock()
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
@@ -286,6 +301,10 @@ func (r *Reporter) answered(rep *events.Report, o events.Outcome) {
 			delete(r.pending, k)
 		}
 	}
+	if o.Status == events.Refused && holdsBoth(rep) { // for what it says of a domain, perhaps: no VM's end may be lost with it
+		r.apart = true
+		return
+	}
 	for _, e := range rep.Ended {
 		r.ended[KeyOf(e)] = true
 		for k, d := range r.sent {
@@ -301,6 +320,8 @@ func (r *Reporter) answered(rep *events.Report, o events.Outcome) {
 		r.Answered(rep.Ended)
 	}
 }
+
+func holdsBoth(rep *events.Report) bool { return len(rep.Domains) > 0 && len(rep.Ended) > 0 }
 
 // keyed indexes domains by UUID, so that one which was made again replaces itself.
 func keyed(domains []events.DomainReport) map[string]events.DomainReport {

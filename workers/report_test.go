@@ -242,3 +242,44 @@ func TestFailedStepIsToldOnce(t *testing.T) {
 		t.Fatalf("%+v", got)
 	}
 }
+
+// I6: a report is refused as a whole for one domain in it that cannot be. The ends that it told are told again without it.
+func TestI6EndsOutliveARefusedReport(t *testing.T) {
+	p := &plane{answer: func(n int) (events.Answer, error) {
+		if n == 1 {
+			return events.Answer{Outcome: events.Outcome{Status: events.Refused, Code: events.CodeContradicts}}, nil
+		}
+		return taken, nil
+	}}
+	r := newReporter(t, p)
+	told := make(chan []events.DomainEnded, 10)
+	r.Answered = func(e []events.DomainEnded) { told <- e }
+	end := events.DomainEnded{VM: "x", Epoch: events.Epoch{Term: 1, Counter: 5}}
+	s := Snapshot{Domains: []events.DomainReport{domainOf("a", 1, "running")}, Ended: []events.DomainEnded{end}}
+	r.Offer(s)
+	if got := p.next(t); len(got.Domains) != 1 || len(got.Ended) != 1 {
+		t.Fatalf("first %+v", got)
+	}
+	if got := p.next(t); len(got.Domains) != 0 || len(got.Ended) != 1 || got.Ended[0] != end {
+		t.Fatalf("again %+v", got)
+	}
+	if e := <-told; len(e) != 1 {
+		t.Fatalf("answered: %v", e)
+	}
+	r.Offer(s)
+	p.none(t)
+}
+
+// I6: who answered may have been a server that was cut off and knew of no stop. After a new connection ends are told again.
+func TestI6EndsAreToldAgainAfterANewConnection(t *testing.T) {
+	p := &plane{}
+	r := newReporter(t, p)
+	s := Snapshot{Ended: []events.DomainEnded{{VM: "x", Epoch: events.Epoch{Term: 1, Counter: 5}}}}
+	r.Offer(s)
+	p.next(t)
+	r.Disconnected()
+	r.Offer(s)
+	if got := p.next(t); len(got.Ended) != 1 {
+		t.Fatalf("%+v", got)
+	}
+}

@@ -41,6 +41,13 @@ func (w *Worker) Answered(ends []events.DomainEnded) {
 	}
 }
 
+// Unanswered says that all ends have to be told again.
+func (w *Worker) Unanswered() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	clear(w.answered)
+}
+
 // Observe reads domains, stamps and files. The stamps are read AFTER the domains: a domain that is listed has its stamp by then,
 // or never had one.
 func (w *Worker) Observe(ctx context.Context) (Observed, error) {

@@ -75,8 +75,9 @@ func (a *agent) wire() {
 	a.reporter = &workers.Reporter{
 		Machine: a.machine, Boot: a.conf.BootID, Capacity: func() *events.Capacity { return a.capacity },
 		Next: a.keep.next, Send: a.bus.report, Log: a.log,
-		Drain:    func() { a.loop.Drain() },
-		Answered: func(e []events.DomainEnded) { w.Answered(e); a.loop.Wake() },
+		Drain:     func() { a.loop.Drain() },
+		Answered:  func(e []events.DomainEnded) { w.Answered(e); a.loop.Wake() },
+		Forgotten: w.Unanswered,
 	}
 	a.loop = workers.NewLoop(w, a.wishes, workers.Options{
 		Log: a.log, Publish: a.reporter.Offer, Keep: a.keep.keep, Interval: a.opt.tick,
