@@ -143,6 +143,61 @@ func TestDeadlinePasses(t *testing.T) {
 	}
 }
 
+// TestDeadlinesDoNotPileUp holds the disk back while a deadline passes and the next block is full: it is due once, not once a millisecond.
+func TestDeadlinesDoNotPileUp(t *testing.T) {
+	log := &memoryLog{}
+	var core atomic.Pointer[countingCore]
+	r := newRig(t, log, func(o *dispatch.Options) {
+		o.MaxBlock = 1
+		o.Core = func() dispatch.Core {
+			c := &countingCore{Core: newFake()}
+			core.Store(c)
+			return c
+		}
+	}).active()
+	r.submit(command(1, "later"))
+	hold := make(chan struct{})
+	log.mu.Lock()
+	log.hold, log.started = hold, make(chan struct{}, 10)
+	log.mu.Unlock()
+	done := make(chan error, 2)
+	reply := func(_ events.Answer, err error) { done <- err }
+	r.d.SubmitFunc(command(2, "held"), false, time.Time{}, reply)
+	<-log.started
+	r.d.SubmitFunc(command(3, "next"), false, time.Time{}, reply)
+	r.wait("the next block to be full", func() bool { return r.d.Status().Queue == 0 })
+	r.now.Add(int64(2 * time.Second))
+	core.Load().asked.Store(0)
+	r.wait("the deadline to be seen", func() bool { return core.Load().looked.Load() > 100 || core.Load().asked.Load() > 5 })
+	if n := core.Load().asked.Load(); n > 1 {
+		t.Errorf("what is due was taken up %d times", n)
+	}
+	log.mu.Lock()
+	log.hold = nil
+	log.mu.Unlock()
+	close(hold)
+	must(t, <-done)
+	must(t, <-done)
+	r.wait("the deadline to be decided", func() bool { return strings.Contains(verbsOf(r.check()), "expired") })
+}
+
+// countingCore counts the questions about deadlines.
+type countingCore struct {
+	dispatch.Core
+	asked, looked atomic.Int64
+}
+
+func (c *countingCore) Due(now time.Time) []commands.Command {
+	out := c.Core.Due(now)
+	c.asked.Add(int64(len(out)))
+	return out
+}
+
+func (c *countingCore) NextDeadline() (time.Time, bool) {
+	c.looked.Add(1)
+	return c.Core.NextDeadline()
+}
+
 func TestNewTermBeginsABlock(t *testing.T) {
 	log := &memoryLog{}
 	r := newRig(t, log, nil).active()
