@@ -84,7 +84,9 @@ func (l *lead) run(ctx context.Context) error {
 		case p := <-users:
 			l.take(p)
 		case <-deadline.C:
-			l.own, l.folded = append(l.own, l.due()...), true
+			if l.folded = true; len(l.own) == 0 { // what is due already waits for the disk
+				l.own = l.due()
+			}
 		case <-check.C:
 			if !l.o.Leader() || l.stopped.Load() != nil {
 				return l.finish(actx)
