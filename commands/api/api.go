@@ -170,7 +170,7 @@ func (s *Service) subscribe(ctx context.Context, subject string, h handler) erro
 	return sub.SetPendingLimits(-1, 256<<20)
 }
 
-// Close takes no more requests and waits for those under way; what waits for a decision is cut off and answered as unavailable.
+// Close takes no more requests and waits for those under way, but not for intents: the Decider answers each of them, perhaps later.
 func (s *Service) Close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

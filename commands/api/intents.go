@@ -36,9 +36,9 @@ func (s *Service) subscribeIntents(ctx context.Context, d asyncDecider) error {
 			s.answer(m, refused)
 			return
 		}
-		s.running.Add(1)
+		// Close does not wait for these: the loop calls it when it ceases to decide, and answers what waits afterwards.
 		d.SubmitFunc(c, dryRun, time.Now().Add(requestTime), func(a events.Answer, err error) {
-			defer func() { <-s.slots; s.running.Done() }()
+			defer func() { <-s.slots }()
 			a.ID = c.Intent
 			if err != nil {
 				a = events.Answer{ID: c.Intent, Outcome: unavailable(err)}
