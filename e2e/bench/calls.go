@@ -116,7 +116,7 @@ func measureCalls(ctx context.Context, b *bench, add func(Result)) (err error) {
 		if wide > 1 {
 			id = fmt.Sprintf("P6-call-%d", wide)
 		}
-		if !b.wants(id) {
+		if !b.wants(id) && !b.wants(id+"-p50") {
 			continue
 		}
 		b.say("%s: %d starts, %d at once", id, callRounds*callVMs, wide)

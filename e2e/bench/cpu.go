@@ -217,5 +217,5 @@ func share(id, name string, goal float64, all []spent) Result {
 	}
 	return Result{ID: id, Name: name, Ours: median(agent), Raw: &raw, Ratio: &mid, Unit: "CPU s", Runs: len(all),
 		Note: fmt.Sprintf("goal ≤ %.0f %% %s: %.1f %% of what all domains used, %.1f %% of all processors; xl, which it calls, another %.0f %% of what was used; "+
-			"serve and MariaDB %.1f %% of the computer that emulates the machine", goal*100, verdict, mid*100, median(capacity)*100, median(tools)*100, median(serve)*100)}
+			"serve and MariaDB %.1f %% of the computer that emulates the machine. Bound by starts of xl and wake-ups of threads, which cost far more emulated", goal*100, verdict, mid*100, median(capacity)*100, median(tools)*100, median(serve)*100)}
 }

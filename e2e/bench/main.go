@@ -18,6 +18,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -46,7 +47,7 @@ type bench struct {
 
 // suite measures some ids.
 type suite struct {
-	ids []string // the rows that it can give, or prefixes of them
+	ids []string // the rows that it can give
 	run func(ctx context.Context, b *bench, add func(Result)) error
 }
 
@@ -126,38 +127,24 @@ func (b *bench) close() error {
 	return nil
 }
 
-func (b *bench) wantsAny(ids []string) bool {
-	for _, id := range ids {
-		if b.wants(id) {
-			return true
-		}
-	}
-	return false
-}
+// wantsAny says whether a suite with these ids has a row that is asked for.
+func (b *bench) wantsAny(ids []string) bool { return slices.ContainsFunc(ids, b.wants) }
 
-// selected says whether a row is asked for: P1 means P1 and P1-64, not P10-size; P1-64 also means the suite that has it.
+// selected says whether a row is asked for: P1 means P1 and P1-64, and not P10-size.
 func selected(wanted []string, id string) bool {
-	for _, w := range wanted {
-		if w == id || strings.HasPrefix(id, w+"-") || strings.HasPrefix(w, id+"-") {
-			return true
-		}
-	}
-	return len(wanted) == 0
+	return len(wanted) == 0 || slices.ContainsFunc(wanted, func(w string) bool { return w == id || strings.HasPrefix(id, w+"-") })
 }
 
+// known refuses what would select nothing.
 func known(wanted []string) error {
 	var all []string
 	for _, s := range suites() {
 		all = append(all, s.ids...)
 	}
-next:
 	for _, w := range wanted {
-		for _, id := range all {
-			if selected([]string{w}, id) {
-				continue next
-			}
+		if !slices.ContainsFunc(all, func(id string) bool { return selected([]string{w}, id) }) {
+			return fmt.Errorf("nothing is called %q; there are %s", w, strings.Join(all, ", "))
 		}
-		return fmt.Errorf("nothing is called %q; there are %s", w, strings.Join(all, ", "))
 	}
 	return nil
 }

@@ -12,7 +12,7 @@ func suites() []suite {
 	return []suite{
 		{ids: benchlog.IDs(), run: measureLog},
 		{ids: []string{"P4", "P4-lag"}, run: measureReadModels},
-		{ids: []string{"P6-call", "P6-call-16"}, run: measureCalls},
+		{ids: []string{"P6-call", "P6-call-p50", "P6-call-16", "P6-call-16-p50"}, run: measureCalls},
 		{ids: []string{"P10-size"}, run: measureImage},
 		{ids: []string{"P10-boot"}, run: measureBoot},
 		{ids: []string{"P6-cpu-start", "P6-cpu-run"}, run: measureCPU},
