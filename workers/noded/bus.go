@@ -19,7 +19,8 @@ import (
 // Times of the bus.
 const (
 	connectTimeout = 5 * time.Second
-	answerTimeout  = 5 * time.Second
+	answerTimeout  = 5 * time.Second // of an enrolment
+	reportTimeout  = 2 * time.Second // then it is sent again, with the same bytes
 	firstRetry     = 100 * time.Millisecond
 	lastRetry      = 2 * time.Second
 	completeEvery  = 60 * time.Second
@@ -200,7 +201,7 @@ func (b *bus) enrol(ctx context.Context, pair nkeys.KeyPair) error {
 	if err != nil {
 		return fmt.Errorf("encode enrolment: %w", err)
 	}
-	answer, err := ask(ctx, nc, events.ReportSubject(m, events.ReportEnrol), body)
+	answer, err := ask(ctx, nc, events.ReportSubject(m, events.ReportEnrol), body, answerTimeout)
 	if err != nil {
 		return fmt.Errorf("enrol: %w", err)
 	}
@@ -213,8 +214,8 @@ func (b *bus) enrol(ctx context.Context, pair nkeys.KeyPair) error {
 
 var errRefused = errors.New("the control plane refused")
 
-func ask(ctx context.Context, nc *nats.Conn, subject string, body []byte) (events.Answer, error) {
-	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+func ask(ctx context.Context, nc *nats.Conn, subject string, body []byte, limit time.Duration) (events.Answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	msg, err := nc.RequestWithContext(ctx, subject, body)
 	if err != nil {
@@ -233,7 +234,7 @@ func (b *bus) report(ctx context.Context, _ uint64, body []byte) (events.Answer,
 	if err != nil {
 		return events.Answer{}, err
 	}
-	return ask(ctx, nc, events.ReportSubject(b.a.machine, events.ReportState), body)
+	return ask(ctx, nc, events.ReportSubject(b.a.machine, events.ReportState), body, reportTimeout)
 }
 
 // beat says that the machine lives. It is never stored.

@@ -2,100 +2,119 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"cloudengine/events"
 	"cloudengine/events/desired"
 )
 
+// Documents come by pulls from this boot's consumer on DESIRED. The requests are our own, because an abandoned one is dangerous: the
+// consumer lies in another bus account, cannot see that nobody listens any more, and would give it documents that then come again only
+// after the acknowledgement's time-out. So all pulls of a connection answer to one subscription that lives as long as it does, and
+// a pull too many only adds credit.
+const (
+	pullBatch  = 256             // documents that one pull asks for
+	pullAgain  = 5 * time.Second // a pull may have been lost with a consumer that was made anew
+	pullExpiry = 6 * time.Second //
+	pullFirst  = 50 * time.Millisecond
+)
+
+// pull is the body of CONSUMER.MSG.NEXT (JetStream wire API).
+type pull struct {
+	Batch   int           `json:"batch"`
+	Expires time.Duration `json:"expires"` // ns
+}
+
 // follow reads the machine's documents until ctx ends. Each is kept before it is acknowledged.
 func (b *bus) follow(ctx context.Context, nc *nats.Conn) {
-	for ctx.Err() == nil {
-		if err := b.consume(ctx, nc); err != nil && ctx.Err() == nil {
-			b.log.Debug("documents are read anew", "why", err)
-			select {
-			case <-ctx.Done():
-			case <-time.After(50 * time.Millisecond):
+	inbox := nc.NewInbox()
+	more := make(chan bool, 1) // true: at once; false: something is wrong, soon
+	credit := 0                // of the handler alone
+	sub, err := nc.Subscribe(inbox, func(m *nats.Msg) {
+		if status := m.Header.Get("Status"); status != "" {
+			if status != "408" && status != "100" { // its time is over; heartbeat
+				b.log.Debug("documents", "status", status, "description", m.Header.Get("Description"))
+				nudge(more, false)
+			}
+			return
+		}
+		b.take(m)
+		if credit++; credit >= pullBatch/2 {
+			credit = 0
+			nudge(more, true)
+		}
+	})
+	if err != nil {
+		b.log.Error("listen for documents", "err", err)
+		return
+	}
+	defer func() { _ = sub.Unsubscribe() }()
+	b.pull(ctx, nc, inbox, more)
+}
+
+func nudge(more chan bool, now bool) {
+	select {
+	case more <- now:
+	default:
+	}
+}
+
+// pull asks for documents: often after a connect, since the control plane makes the consumer anew a moment later, then whenever
+// half of a batch has come, and every few seconds.
+func (b *bus) pull(ctx context.Context, nc *nats.Conn, inbox string, more chan bool) {
+	subject := events.MachineAPIPrefix + ".CONSUMER.MSG.NEXT." + events.StreamDesired + "." + events.DesiredConsumer(b.a.machine, b.a.conf.BootID)
+	body, err := json.Marshal(pull{pullBatch, pullExpiry})
+	if err != nil {
+		panic(fmt.Sprintf("encode pull: %v", err)) // two numbers
+	}
+	wait := pullFirst
+	for {
+		if nc.IsConnected() {
+			if err := nc.PublishRequest(subject, inbox, body); err != nil {
+				b.log.Debug("ask for documents", "err", err)
 			}
 		}
-	}
-}
-
-func (b *bus) consume(ctx context.Context, nc *nats.Conn) error {
-	js, err := jetstream.NewWithAPIPrefix(nc, events.MachineAPIPrefix)
-	if err != nil {
-		return fmt.Errorf("open documents: %w", err)
-	}
-	lookUp, cancel := context.WithTimeout(ctx, answerTimeout)
-	defer cancel()
-	cons, err := js.Consumer(lookUp, events.StreamDesired, events.DesiredConsumer(b.a.machine, b.a.conf.BootID))
-	if err != nil {
-		return fmt.Errorf("find consumer of documents: %w", err)
-	}
-	msgs, err := cons.Messages(jetstream.PullMaxMessages(256), jetstream.PullExpiry(30*time.Second), jetstream.PullHeartbeat(5*time.Second))
-	if err != nil {
-		return fmt.Errorf("read documents: %w", err)
-	}
-	watched, stop := context.WithCancel(ctx)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		b.untilRemade(watched, cons)
-		msgs.Stop()
-	}()
-	defer func() { stop(); <-done }()
-	for {
-		msg, err := msgs.Next()
-		if err != nil {
-			return fmt.Errorf("read documents: %w", err)
-		}
-		b.take(msg)
-	}
-}
-
-// untilRemade returns when ctx ends, the connection was made again, or the consumer is not the one that was found. The control plane
-// makes it anew a moment after each connect, and a pull from the old one would wait in vain until its heartbeat is missed.
-func (b *bus) untilRemade(ctx context.Context, cons jetstream.Consumer) {
-	created := cons.CachedInfo().Created
-	for wait := 50 * time.Millisecond; ; wait *= 2 {
-		var check <-chan time.Time
-		if wait < 10*time.Second {
-			check = time.After(wait)
-		}
+		timer := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():
-			return
 		case <-b.again:
-			return
-		case <-check:
+			wait = pullFirst
+		case now := <-more:
+			if !now { // wait out the timer: what is missing is being made
+				wait = pullFirst
+				select {
+				case <-ctx.Done():
+				case <-timer.C:
+				}
+			}
+		case <-timer.C:
+			wait = min(2*wait, pullAgain)
 		}
-		asked, cancel := context.WithTimeout(ctx, answerTimeout)
-		info, err := cons.Info(asked)
-		cancel()
-		if err != nil || !info.Created.Equal(created) {
+		timer.Stop()
+		if ctx.Err() != nil {
 			return
 		}
 	}
 }
 
 // take hands one document to the loop. One that cannot be read is logged and acknowledged: it would only come again.
-func (b *bus) take(msg jetstream.Msg) {
-	d, err := desired.Decode(msg.Data())
+func (b *bus) take(m *nats.Msg) {
+	d, err := desired.Decode(m.Data)
 	if err != nil {
-		b.log.Error("document is not understood", "subject", msg.Subject(), "err", err)
-		_ = msg.Ack()
+		b.log.Error("document is not understood", "subject", m.Subject, "err", err)
+		_ = m.Ack()
 		return
 	}
 	v, err := b.a.loop.Offer(d)
 	if err != nil {
-		b.log.Error("document is not kept", "subject", msg.Subject(), "err", err)
-		_ = msg.NakWithDelay(time.Second)
+		b.log.Error("document is not kept", "object", string(d.Kind)+"/"+d.ID, "err", err)
+		_ = m.NakWithDelay(time.Second)
 		return
 	}
 	b.log.Info("document", "object", string(d.Kind)+"/"+d.ID, "term", d.Generation.Term, "number", d.Generation.Number, "verdict", v)
-	_ = msg.Ack() // an acknowledgement that is lost brings the document once more, and it is the same then
+	_ = m.Ack() // an acknowledgement that is lost brings the document once more, and it is the same then
 }

@@ -190,7 +190,7 @@ func (p *plane) start() *exec.Cmd { return p.startWith("--state", p.path("state.
 func (p *plane) startWith(flags ...string) *exec.Cmd {
 	p.t.Helper()
 	cmd := exec.Command(os.Args[0], append([]string{"--config", p.path("boot.json"), "--runner", "recording", "--boot-id", p.boot,
-		"--run", p.path("run"), "--record", p.path("record"), "--interval", "200ms"}, flags...)...)
+		"--run", p.path("run"), "--record", p.path("record"), "--interval", "200ms", "-v"}, flags...)...)
 	cmd.Env = append(os.Environ(), "CE_TEST_NODED=1")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	log, err := os.OpenFile(p.path("log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
