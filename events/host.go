@@ -25,7 +25,7 @@ type HostCordoned struct{}
 // EventType gives the wire name.
 func (HostCordoned) EventType() string { return "host.cordoned.v1" }
 
-// HostUncordoned puts it back.
+// HostUncordoned puts a host back into placement.
 type HostUncordoned struct{}
 
 // EventType gives the wire name.
@@ -41,7 +41,7 @@ type HostOrphanFound struct {
 // EventType gives the wire name.
 func (HostOrphanFound) EventType() string { return "host.orphan_found.v1" }
 
-// HostOrphanGone says that it is not there any more, by a complete report.
+// HostOrphanGone says that an orphan is not there any more, by a complete report.
 type HostOrphanGone struct {
 	Boot string `json:"boot"`
 	UUID string `json:"uuid"`

@@ -12,7 +12,7 @@ type OperationStarted struct {
 // EventType gives the wire name.
 func (OperationStarted) EventType() string { return "operation.started.v1" }
 
-// OperationDone says that it is so now.
+// OperationDone says that what the operation was for is so now.
 type OperationDone struct {
 	Message string `json:"message,omitempty"`
 }
@@ -20,7 +20,7 @@ type OperationDone struct {
 // EventType gives the wire name.
 func (OperationDone) EventType() string { return "operation.done.v1" }
 
-// OperationFailed says that it will not come, and why.
+// OperationFailed says that what the operation was for will not come, and why.
 type OperationFailed struct {
 	Message string `json:"message"`
 }
@@ -28,7 +28,7 @@ type OperationFailed struct {
 // EventType gives the wire name.
 func (OperationFailed) EventType() string { return "operation.failed.v1" }
 
-// OperationTimedOut says that its deadline has passed. The wish stays, and may still come true.
+// OperationTimedOut says that the deadline of an operation has passed. The wish stays, and may still come true.
 type OperationTimedOut struct{}
 
 // EventType gives the wire name.

@@ -148,7 +148,7 @@ type VMBecameUnknown struct {
 // EventType gives the wire name.
 func (VMBecameUnknown) EventType() string { return "vm.became_unknown.v1" }
 
-// VMBecameKnown ends that, when the host reports again from the same boot.
+// VMBecameKnown says that a VM is not Unknown any more: its host reports again, from the same boot.
 type VMBecameKnown struct {
 	Host MachineID `json:"host"`
 }
@@ -167,7 +167,7 @@ type VMStaleDomainFound struct {
 // EventType gives the wire name.
 func (VMStaleDomainFound) EventType() string { return "vm.stale_domain_found.v1" }
 
-// VMStaleDomainEnded says that it is gone.
+// VMStaleDomainEnded says that a domain of an older epoch is gone.
 type VMStaleDomainEnded struct {
 	Host  MachineID `json:"host"`
 	Boot  string    `json:"boot"`
