@@ -83,27 +83,21 @@ func withSides(ctx context.Context, servers int, f func(*sides) ([]Result, error
 
 func measureAlone(ctx context.Context, both *sides, want func(string) bool) ([]Result, error) {
 	var out []Result
-	rate := 0.0
 	for _, c := range []struct {
 		id      string
 		clients int
 	}{{"P1-1", 1}, {"P1-64", 64}, {"P1-1000", 1000}} {
-		if !want(c.id) && (c.clients != 64 || !want("P2-p50") && !want("P2-p99")) {
+		if !want(c.id) {
 			continue
 		}
 		r, err := measureRate(ctx, both, c.id, fmt.Sprintf("intents decided per second, %d clients, one server, fsync on", c.clients), c.clients)
 		if err != nil {
 			return out, err
 		}
-		if c.clients == 64 {
-			rate = r.Ours
-		}
-		if want(c.id) {
-			out = append(out, r)
-		}
+		out = append(out, r)
 	}
 	if want("P2-p50") || want("P2-p99") {
-		r, err := measureLatency(ctx, both, rate/2)
+		r, err := measureLatency(ctx, both)
 		if err != nil {
 			return out, err
 		}

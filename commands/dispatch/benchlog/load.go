@@ -80,8 +80,8 @@ func (c *clients) close() {
 	}
 }
 
-// rate has all clients ask again and again, and gives the answers per second after the warm-up.
-func (c *clients) rate(ctx context.Context) (float64, error) {
+// rate has all clients ask again and again for some time, and gives the answers per second after the warm-up.
+func (c *clients) rate(ctx context.Context, runTime time.Duration) (float64, error) {
 	ctx, cancel := context.WithTimeout(ctx, warmUp+runTime)
 	defer cancel()
 	var count atomic.Int64
@@ -138,7 +138,7 @@ func measureRate(ctx context.Context, s *sides, id, name string, n int) (Result,
 			if err != nil {
 				return Result{}, err
 			}
-			pair[i], err = c.rate(ctx)
+			pair[i], err = c.rate(ctx, runTime)
 			c.close()
 			if err != nil {
 				return Result{}, err
@@ -157,7 +157,7 @@ func measureRate(ctx context.Context, s *sides, id, name string, n int) (Result,
 	return Result{id, name, median(ours), median(raw), median(ratios), "decisions/s", runs, note}, nil
 }
 
-// latencies has 64 clients ask at a given rate in all, and gives how long each answer took, from the time when it was due to be sent.
+// latencies has 64 clients ask at a given rate in all, and gives how long each answer took, from the time when it was sent: as a raw publish is timed.
 func (c *clients) latencies(ctx context.Context, rate float64) ([]time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, warmUp+runTime)
 	defer cancel()
@@ -174,12 +174,16 @@ func (c *clients) latencies(ctx context.Context, rate float64) ([]time.Duration,
 				case <-ctx.Done():
 					return
 				}
+				sent := time.Now()
 				if err := ask(nc, c.intents[i]); err != nil {
 					errs[i] = err
 					return
 				}
-				if time.Since(began) > warmUp {
-					results[i] = append(results[i], time.Since(due))
+				if sent.Sub(began) > warmUp {
+					results[i] = append(results[i], time.Since(sent))
+				}
+				if late := time.Since(due); late > gap { // what a stall has held up is not made up for
+					due = due.Add(late.Truncate(gap))
 				}
 			}
 		})
@@ -201,19 +205,27 @@ func (s *sides) publishes(ctx context.Context) ([]time.Duration, error) {
 	return out, nil
 }
 
-func measureLatency(ctx context.Context, s *sides, rate float64) ([]Result, error) {
+// measureLatency loads our side with half of what 64 clients can have decided at that moment, as just measured: other work on the
+// machine changes it all the time.
+func measureLatency(ctx context.Context, s *sides) ([]Result, error) {
 	c, err := s.ours.clients(64)
 	if err != nil {
 		return nil, err
 	}
 	defer c.close()
+	var rates []float64
 	ours, raw, ratios := map[string][]float64{}, map[string][]float64{}, map[string][]float64{}
 	for range runs {
 		r, err := s.publishes(ctx)
 		if err != nil {
 			return nil, err
 		}
-		o, err := c.latencies(ctx, rate)
+		full, err := c.rate(ctx, runTime/2)
+		if err != nil {
+			return nil, err
+		}
+		rates = append(rates, full/2)
+		o, err := c.latencies(ctx, full/2)
 		if err != nil {
 			return nil, err
 		}
@@ -224,9 +236,9 @@ func measureLatency(ctx context.Context, s *sides, rate float64) ([]Result, erro
 	}
 	var out []Result
 	for _, id := range []string{"P2-p50", "P2-p99"} {
-		out = append(out, Result{id, fmt.Sprintf("intent to outcome, 64 clients at %.0f/s in all, beside one raw publish", rate),
+		out = append(out, Result{id, fmt.Sprintf("intent to outcome, 64 clients at %.0f/s in all (half of what they reach), beside one raw publish", median(rates)),
 			median(ours[id]), median(raw[id]), median(ratios[id]), "ms", runs,
-			"goal ≤ 2; ours crosses the network four times and two services, the publish twice"})
+			"less is better; ours: two hops in, the block before, its own block, two hops out"})
 	}
 	return out, nil
 }

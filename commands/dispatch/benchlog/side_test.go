@@ -40,7 +40,7 @@ func BenchmarkOneSide(b *testing.B) {
 	before, cpu := asked(), cpuTime(b)
 	rate := 0.0
 	for b.Loop() {
-		if rate, err = c.rate(b.Context()); err != nil {
+		if rate, err = c.rate(b.Context(), runTime); err != nil {
 			b.Fatal(err)
 		}
 	}
