@@ -25,7 +25,7 @@ type Machine struct {
 	BMCHealthy bool   // answered rightly at the last check
 	BMCProven  bool   // answered rightly at least once
 	bmcChecked bool
-	bmcGUID    string // of the controller that was proven healthy; no other one's word is proof
+	BMCGUID    string // of the controller that was proven healthy; no other one's word is proof
 
 	tokens    []string // SHA-256 of the tokens that were served and not used, oldest first
 	usedToken string
@@ -247,8 +247,8 @@ func (s *State) foldMachine(e events.Event) {
 	case events.MachineBMCChecked:
 		m.BMCHealthy, m.bmcChecked = data.Healthy, true
 		m.BMCProven = m.BMCProven || data.Healthy
-		if data.Healthy && m.bmcGUID == "" {
-			m.bmcGUID = data.GUID
+		if data.Healthy && m.BMCGUID == "" {
+			m.BMCGUID = data.GUID
 		}
 	case events.MachineContradicted:
 		m.complaint = data.Message

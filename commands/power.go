@@ -70,7 +70,10 @@ func decideReportPower(d *decision, a ReportPower) error {
 	if err != nil {
 		return err
 	}
-	proof := a.State == events.PowerIsOff && a.Reads >= readsForProof && m.BMCProven && a.GUID == m.bmcGUID && a.Boot != "" && a.Boot == m.Boot && a.Error == ""
+	if m.BMCGUID != "" && a.GUID != m.BMCGUID && a.State != events.PowerIsUnknown { // whose power was read is not known (I5)
+		a.State, a.Reads, a.Error = events.PowerIsUnknown, 0, otherController(m, a.GUID)
+	}
+	proof := a.State == events.PowerIsOff && a.Reads >= readsForProof && m.BMCProven && a.GUID == m.BMCGUID && a.Boot != "" && a.Boot == m.Boot && a.Error == ""
 	op, open := d.s.ops[a.Operation]
 	ends := proof && d.s.hasGrants(m.ID, a.Boot)
 	if !open && !ends && (a.State == m.Power || a.State == events.PowerIsUnknown && m.Power == "") {
@@ -123,15 +126,19 @@ func decideReportBMC(d *decision, a ReportBMC) error {
 	if err != nil {
 		return err
 	}
-	if a.Healthy && m.bmcGUID != "" && a.GUID != m.bmcGUID { // whose power it tells is not known: this is no proof (I5)
-		a.Healthy, a.Detail = false, "another controller answers: GUID "+clip(a.GUID)+", where it was "+m.bmcGUID
+	if a.Healthy && m.BMCGUID != "" && a.GUID != m.BMCGUID { // whose power it tells is not known: this is no proof (I5)
+		a.Healthy, a.Detail = false, otherController(m, a.GUID)
 	}
-	known, learns := m.bmcChecked, a.Healthy && a.GUID != m.bmcGUID
+	known, learns := m.bmcChecked, a.Healthy && a.GUID != m.BMCGUID
 	if known && m.BMCHealthy == a.Healthy && !learns {
 		return nil
 	}
 	d.add(events.KindMachine, string(m.ID), events.MachineBMCChecked{Healthy: a.Healthy, Detail: a.Detail, GUID: a.GUID})
 	return nil
+}
+
+func otherController(m *Machine, guid string) string {
+	return "another controller answers: GUID " + clip(guid) + ", where it was " + m.BMCGUID + "; if it was replaced, remove the machine and add it again"
 }
 
 // SilenceReport says that a machine was not heard of, or is heard again. It comes from the active dispatcher.

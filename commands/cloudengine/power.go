@@ -47,7 +47,7 @@ func (p powerState) OperationOpen(id events.IntentID) (open bool) {
 }
 
 func powerMachine(m commands.Machine) power.Machine {
-	return power.Machine{ID: m.ID, Name: m.Name, BMC: m.Data.BMC, Boot: m.Boot, Power: m.Power}
+	return power.Machine{ID: m.ID, Name: m.Name, BMC: m.Data.BMC, Boot: m.Boot, Power: m.Power, GUID: m.BMCGUID}
 }
 
 // Machine finds a machine.

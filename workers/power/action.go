@@ -22,6 +22,7 @@ type action struct {
 	log   *slog.Logger
 
 	seen    Observed
+	guid    string    // of the controller that was read; readings of another one do not count together
 	counted time.Time // when off was last counted
 }
 
@@ -102,9 +103,19 @@ func (a *action) pause(steps []Step) time.Duration {
 func (a *action) pass(ctx context.Context, m Machine) ([]Step, error) {
 	var steps []Step
 	err := a.w.visit(ctx, m, func(ctx context.Context, b BMC) error {
+		id, err := b.Identify(ctx)
+		if err != nil {
+			return err
+		}
 		state, err := b.Status(ctx)
 		if err != nil {
 			return err
+		}
+		if m.GUID != "" && id.GUID != m.GUID { // it may be another machine's: nothing is switched
+			return fmt.Errorf("another controller answers at %s: GUID %s, where it was %s; if it was replaced, remove the machine and add it again", m.BMC.Address, id.GUID, m.GUID)
+		}
+		if id.GUID != a.guid {
+			a.guid, a.seen.OffReads = id.GUID, 0
 		}
 		a.saw(state)
 		steps = Plan(a.want.Action, a.seen)
@@ -181,7 +192,7 @@ func (a *action) fail(ctx context.Context, why error) error {
 
 // report tells what was read, for the operation, until it is answered.
 func (a *action) report(ctx context.Context, why error) error {
-	r := commands.ReportPower{Machine: a.id, Operation: a.want.Operation, Boot: a.want.Boot, State: a.seen.State, Reads: 1}
+	r := commands.ReportPower{Machine: a.id, Operation: a.want.Operation, Boot: a.want.Boot, State: a.seen.State, Reads: 1, GUID: a.guid}
 	if a.seen.State == events.PowerIsOff {
 		r.Reads = max(a.seen.OffReads, 1)
 	}

@@ -2,7 +2,6 @@ package power
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -24,11 +23,16 @@ const (
 
 // checks is what the health checks remember. It starts empty with the process; then everything is reported once.
 type checks struct {
-	mu       sync.Mutex
-	healthy  map[events.MachineID]bool
-	identity map[events.MachineID]string // GUID
-	lost     map[events.MachineID]time.Time
-	done     map[events.MachineID]checked
+	mu   sync.Mutex
+	told map[events.MachineID]wellness
+	lost map[events.MachineID]time.Time
+	done map[events.MachineID]checked
+}
+
+// wellness is what was last reported of a BMC. Whether another controller than before is right is for the decider to say.
+type wellness struct {
+	healthy bool
+	guid    string
 }
 
 // checked says when a machine was checked, and which boot it had then.
@@ -38,7 +42,7 @@ type checked struct {
 }
 
 func newChecks() checks {
-	return checks{healthy: map[events.MachineID]bool{}, identity: map[events.MachineID]string{}, lost: map[events.MachineID]time.Time{}, done: map[events.MachineID]checked{}}
+	return checks{told: map[events.MachineID]wellness{}, lost: map[events.MachineID]time.Time{}, done: map[events.MachineID]checked{}}
 }
 
 // lookOut is how often Run looks for machines that are new, or have enrolled with a new boot.
@@ -84,6 +88,7 @@ type finding struct {
 	machine Machine
 	healthy bool
 	detail  string
+	guid    string // of the controller that was read
 	state   string
 }
 
@@ -160,11 +165,7 @@ func (w *Worker) look(ctx context.Context, m Machine) finding {
 		if err != nil {
 			return err
 		}
-		f.detail = id.String()
-		if was := w.check.known(m.ID, id.GUID); was != "" {
-			return fmt.Errorf("another controller answers at %s: GUID %s, where it was %s", m.BMC.Address, id.GUID, was)
-		}
-		f.state, f.healthy = state, true
+		f.detail, f.guid, f.state, f.healthy = id.String(), id.GUID, state, true
 		return nil
 	})
 	if err != nil {
@@ -173,39 +174,27 @@ func (w *Worker) look(ctx context.Context, m Machine) finding {
 	return f
 }
 
-// known notes a controller's identity and gives the one before, if it was another. The new one is taken from then on: the change is told
-// of once.
-func (c *checks) known(id events.MachineID, guid string) string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	was := c.identity[id]
-	c.identity[id] = guid
-	if was == guid {
-		return ""
-	}
-	return was
-}
-
 func (w *Worker) reportHealth(ctx context.Context, f finding) error {
 	w.check.mu.Lock()
-	was, known := w.check.healthy[f.machine.ID]
+	was, known := w.check.told[f.machine.ID]
 	w.check.mu.Unlock()
-	if known && was == f.healthy {
+	now := wellness{f.healthy, f.guid}
+	if known && was == now {
 		return nil
 	}
 	w.cfg.Log.Info("BMC checked", "machine", f.machine.ID, "name", f.machine.Name, "healthy", f.healthy, "detail", f.detail)
-	if err := w.report(ctx, "report_bmc", commands.ReportBMC{Machine: f.machine.ID, Healthy: f.healthy, Detail: f.detail}, ""); err != nil {
+	if err := w.report(ctx, "report_bmc", commands.ReportBMC{Machine: f.machine.ID, Healthy: f.healthy, Detail: f.detail, GUID: f.guid}, ""); err != nil {
 		return err
 	}
 	w.check.mu.Lock()
 	defer w.check.mu.Unlock()
-	w.check.healthy[f.machine.ID] = f.healthy
+	w.check.told[f.machine.ID] = now
 	return nil
 }
 
 // reportState tells of a power state that nobody asked for. The boot is the one that was known before the reading.
 func (w *Worker) reportState(ctx context.Context, f finding, reads int) error {
-	return w.report(ctx, "report_power", commands.ReportPower{Machine: f.machine.ID, Boot: f.machine.Boot, State: f.state, Reads: reads}, "")
+	return w.report(ctx, "report_power", commands.ReportPower{Machine: f.machine.ID, Boot: f.machine.Boot, State: f.state, Reads: reads, GUID: f.guid}, "")
 }
 
 // confirmLost reads lost machines a second time and reports them, with proof unless there are too many.
@@ -243,7 +232,7 @@ func (w *Worker) confirm(ctx context.Context, f finding, brake bool) error {
 	}
 	defer unlock()
 	second := w.look(ctx, f.machine)
-	if second.state != events.PowerIsOff {
+	if second.state != events.PowerIsOff || second.guid != f.guid {
 		return ctx.Err() // the next check tells what it is
 	}
 	return w.reportState(ctx, f, readsForProof)

@@ -44,8 +44,8 @@ func TestHealthIsToldWhenItChanges(t *testing.T) {
 			{func() {}, "[] []"},
 			{func() { b.down = nil; b.on = true }, "[true " + id + "] [on×1]"},
 			{func() { b.on = false }, "[] [off×1]"}, // it never booted: nothing to prove
-			{func() { b.id.GUID = strings.Repeat("f", 32) }, "[false another controller answers at 10.77.1.1:623: GUID ffffffffffffffffffffffffffffffff, where it was 00000000000000000000000000000001] []"},
-			{func() {}, "[true " + b.id.String()[:len(id)-32] + strings.Repeat("f", 32) + "] []"},
+			{func() { b.id.GUID = strings.Repeat("f", 32) }, "[true " + id[:len(id)-32] + strings.Repeat("f", 32) + "] []"}, // the decider knows better
+			{func() {}, "[] []"},
 			{func() { b.password = "changed" }, "[false RAKP authentication failed] []"},
 		} {
 			b.mu.Lock()

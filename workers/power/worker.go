@@ -25,6 +25,7 @@ type Machine struct {
 	BMC   *events.BMC // nil: none
 	Boot  string      // its present boot; empty: it never enrolled
 	Power string      // what was last recorded; empty: nothing
+	GUID  string      // of the controller that was first found healthy; empty: none yet
 }
 
 // State is what the worker asks of the folded log. It is asked from many goroutines, and answers from the newest decision that this

@@ -179,6 +179,29 @@ func TestCycleThatBootedIsDone(t *testing.T) {
 }
 
 // A report is repeated with the same id until it is answered; the secret stays out of it.
+func TestAnotherControllerIsNotSwitchedAndProvesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1)
+		w.boot(0)
+		p := w.worker()
+		p.CheckAll(t.Context())
+		b := w.bmc(0)
+		b.mu.Lock()
+		b.id.GUID = strings.Repeat("f", 32)
+		b.mu.Unlock()
+		m := w.power(0, events.PowerOff)
+		mustHandle(t, p, m)
+		if got := b.String(); got != "[]" || !strings.HasPrefix(w.ended(m), "failed: another controller") {
+			t.Errorf("acts %s, operation %s: another machine's power was touched", got, w.ended(m))
+		}
+		b.set(false) // it is off: of whom this tells is not known
+		p.CheckAll(t.Context())
+		if got := proofs(w); len(got) > 0 {
+			t.Errorf("proofs %v", got)
+		}
+	})
+}
+
 func TestReportUntilAnswered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1)

@@ -162,7 +162,7 @@ func (w *world) Machine(id events.MachineID) (Machine, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	m, ok := w.s.Machine(id)
-	return Machine{ID: m.ID, Name: m.Name, BMC: m.Data.BMC, Boot: m.Boot, Power: m.Power}, ok
+	return Machine{ID: m.ID, Name: m.Name, BMC: m.Data.BMC, Boot: m.Boot, Power: m.Power, GUID: m.BMCGUID}, ok
 }
 
 func (w *world) Machines() []Machine {
@@ -171,7 +171,7 @@ func (w *world) Machines() []Machine {
 	w.mu.Unlock()
 	var out []Machine
 	for _, m := range all {
-		out = append(out, Machine{ID: m.ID, Name: m.Name, BMC: m.Data.BMC, Boot: m.Boot, Power: m.Power})
+		out = append(out, Machine{ID: m.ID, Name: m.Name, BMC: m.Data.BMC, Boot: m.Boot, Power: m.Power, GUID: m.BMCGUID})
 	}
 	return out
 }
