@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -38,14 +39,16 @@ func (s *Service) verify(ctx context.Context, m *nats.Msg) any {
 	}
 	defer s.verifying.Unlock()
 	a, err := Verify(ctx, s.cfg.Journal)
-	if err != nil {
+	if errors.Is(err, events.ErrBroken) {
 		a.Broken = append(a.Broken, err.Error())
+	} else if err != nil {
+		return verifyError(refusal(events.CodeUnavailable, "the log cannot be read now (%v): ask again", err))
 	}
 	return a
 }
 
-// Verify reads a log from its start and says which invariants it breaks. The error is that of the log: a gap, a broken chain, or that
-// it cannot be read.
+// Verify reads a log from its start and says which invariants it breaks. The error is that of the log: events.ErrBroken for a gap or a
+// broken chain, others when it cannot be read.
 func Verify(ctx context.Context, log Log) (wire.VerifyAnswer, error) {
 	audit, answer := commands.NewAudit(), wire.VerifyAnswer{Broken: []string{}}
 	end, err := log.Load(ctx, events.Position{}, func(_ events.Position, b *events.Block) error {

@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"time"
 
+	"cloudengine/events"
 	"cloudengine/events/feed"
 	"cloudengine/events/feed/alerts"
 	"cloudengine/projections/follow"
@@ -37,10 +39,7 @@ func (s *server) openReadModels(ctx context.Context) error {
 func (s *server) startDerived(context.Context) error {
 	log := follow.New(s.plane.JS)
 	s.parts.run("projections", func(ctx context.Context) error {
-		if err := s.projector.Run(ctx, log); err != nil {
-			return fmt.Errorf("keep read models: %w", err)
-		}
-		return nil
+		return s.keep(ctx, "read models", func(ctx context.Context) error { return s.projector.Run(ctx, log) })
 	})
 	s.parts.run("feed", s.deriver.Run)
 	s.parts.run("desired", func(ctx context.Context) error { return s.desired.Run(ctx, log) })
@@ -53,6 +52,31 @@ const (
 	powerHandler  = "power"
 )
 
+// halting are the errors from which nothing may go on: what is stored is not what it should be.
+var halting = []error{events.ErrBroken, mysql.ErrAhead, mysql.ErrOtherLog, mysql.ErrOtherOwner, mysql.ErrGap}
+
+// keep runs work until ctx ends, and again when it fails: in a cluster that has just lost a server, the streams are away for some
+// seconds. It gives up on errors that halt.
+func (s *server) keep(ctx context.Context, what string, work func(context.Context) error) error {
+	for {
+		err := work(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		for _, h := range halting {
+			if errors.Is(err, h) {
+				return fmt.Errorf("keep %s: %w", what, err)
+			}
+		}
+		s.log.Warn("a part stopped and is started again", "part", what, "error", err)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(time.Second):
+		}
+	}
+}
+
 // startHandlers has what hangs on FEED run while this server is the active one: alerts and the power worker.
 func (s *server) startHandlers() error {
 	worker, err := s.newPower()
@@ -60,26 +84,12 @@ func (s *server) startHandlers() error {
 		return err
 	}
 	s.parts.run("handlers on FEED", func(ctx context.Context) error {
-		return s.activity.while(ctx, func(ctx context.Context) error { return s.keepHandling(ctx, worker) })
+		return s.activity.while(ctx, func(ctx context.Context) error {
+			return s.keep(ctx, "handlers", func(ctx context.Context) error { return s.handle(ctx, worker) })
+		})
 	})
 	s.parts.run("checks of BMCs", func(ctx context.Context) error { return s.activity.while(ctx, worker.Run) })
 	return nil
-}
-
-// keepHandling runs the handlers until ctx ends. In a cluster that has just lost a server, the streams are away for some seconds.
-func (s *server) keepHandling(ctx context.Context, worker *power.Worker) error {
-	for {
-		err := s.handle(ctx, worker)
-		if ctx.Err() != nil {
-			return nil
-		}
-		s.log.Warn("the handlers on FEED stopped and are started again", "error", err)
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(time.Second):
-		}
-	}
 }
 
 // handle runs the handlers until ctx ends, on a connection of their own.
