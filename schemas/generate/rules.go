@@ -32,7 +32,7 @@ var limits = commands.ArgsLimits()
 
 const (
 	sha256Pattern  = `^[0-9a-f]{64}$`
-	cmdlinePattern = `^[ !#-&(-\[\]-~]{0,1024}$` // printable ASCII without quotes and backslash
+	cmdlinePattern = `^[ !#-&(-\[\]-~]*$` // printable ASCII without quotes and backslash
 	macPattern     = `^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$`
 	portPattern    = `(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3})`
 	hostPattern    = `(\[[0-9A-Fa-f:.%a-z]{2,64}\]|[^:\[\]]{1,253})`
@@ -55,7 +55,7 @@ var rules = map[string]rule{
 	"commands.CreateTemplate.Type":      {says: "kind of the template", pattern: "^kernel$"},
 	"commands.CreateTemplate.Kernel":    {says: "kernel, uploaded before"},
 	"commands.CreateTemplate.Ramdisk":   {says: "ramdisk, uploaded before; leave it out if there is none"},
-	"commands.CreateTemplate.Cmdline":   {says: "kernel's command line, unless the VM has its own: printable ASCII without quotes and backslashes", pattern: cmdlinePattern},
+	"commands.CreateTemplate.Cmdline":   {says: "kernel's command line, unless the VM has its own: printable ASCII without quotes and backslashes", pattern: cmdlinePattern, maxLength: count(1024)},
 	"commands.CreateTemplate.MinMemory": {says: "least RAM of a VM that is made from it, in MiB", min: "1", max: n(limits.MemoryMiB)},
 	"commands.AddMachine.Name":          named("name, unique among machines"),
 	"commands.AddMachine.MACs":          {pattern: macPattern, minItems: count(1), maxItems: count(16)},
@@ -71,7 +71,7 @@ var rules = map[string]rule{
 	"commands.CreateVM.VCPUs":           {says: "virtual CPUs; 0 or left out: " + strconv.Itoa(limits.DefaultVCPUs), min: "0", max: n(limits.VCPUs)},
 	"commands.CreateVM.MemoryMiB":       {says: "RAM in MiB; at least what the template needs", min: "1", max: n(limits.MemoryMiB)},
 	"commands.CreateVM.Template":        {says: "id of the template; what it holds now is kept with the VM"},
-	"commands.CreateVM.Cmdline":         {says: "kernel's command line; left out: the template's", pattern: cmdlinePattern},
+	"commands.CreateVM.Cmdline":         {says: "kernel's command line; left out: the template's", pattern: cmdlinePattern, maxLength: count(1024)},
 	"commands.StartVM.Host":             {says: "host to start on; left out: the platform chooses"},
 	"commands.ShutdownVM.Timeout":       {says: "seconds that the guest has, then its domain is destroyed; 0 or left out: " + strconv.Itoa(limits.ShutdownDefaultS), min: "0", max: "3600"},
 

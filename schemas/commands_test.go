@@ -1,0 +1,170 @@
+package schemas_test
+
+import (
+	"encoding/json"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"cloudengine/commands"
+	"cloudengine/events"
+)
+
+// good holds arguments that are right, by verb: the first of each with all of its fields.
+var good = map[string][]string{
+	"account.create": {`{"name":"acme"}`, `{"name":"a"}`},
+	"account.delete": {`{"account":"` + accountID + `"}`},
+	"user.create":    {`{"name":"ann","key":"` + publicKey + `","role":"operate","account":"` + accountID + `"}`, `{"name":"bob","key":"` + publicKey + `","role":"admin"}`},
+	"user.revoke":    {`{"user":"` + vmID + `"}`},
+	"secret.set":     {`{"name":"rack1-bmc","fingerprint":"4be2f1c09ad37c51"}`},
+	"template.create": {
+		`{"name":"tiny","account":"` + accountID + `","type":"kernel","kernel":{"sha256":"` + digest + `","size":8421376},"ramdisk":{"sha256":"` + digest + `","size":1},"cmdline":"console=hvc0 root=/dev/ram0 x=[1]","min_memory_mib":64}`,
+		`{"name":"unikernel","type":"kernel","kernel":{"sha256":"` + digest + `","size":1073741824},"min_memory_mib":1}`,
+	},
+	"template.delete": {`{"template":"` + vmID + `"}`},
+	"machine.add": {
+		`{"name":"host1","macs":["52:54:00:12:34:56","a0:b1:c2:d3:e4:f5"],"serial":"CZ3429A7XK","roles":["host"],"bmc":{"address":"10.77.1.11:623","user":"admin","secret":"bmc"}}`,
+		`{"name":"host2","macs":["52:54:00:12:34:56"],"roles":["host"],"bmc":{"address":"[fd00::11]:65535","user":"0123456789abcdef","secret":"bmc"}}`,
+		`{"name":"host3","macs":["52:54:00:12:34:56"],"roles":["host"],"bmc":{"address":"bmc3.rack.example:1","user":"a","secret":"bmc"}}`,
+		`{"name":"host4","macs":["52:54:00:12:34:56"],"roles":["host"]}`,
+	},
+	"machine.remove": {`{"machine":"` + machineID + `"}`},
+	"machine.power": {`{"machine":"` + machineID + `","action":"on"}`, `{"machine":"` + machineID + `","action":"off"}`,
+		`{"machine":"` + machineID + `","action":"cycle"}`, `{"machine":"` + machineID + `","action":"status"}`},
+	"host.cordon":       {`{"host":"` + machineID + `"}`},
+	"host.uncordon":     {`{"host":"` + machineID + `"}`},
+	"host.stop_orphan":  {`{"host":"` + machineID + `","uuid":"` + vmID + `"}`},
+	"host.adopt_orphan": {`{"host":"` + machineID + `","uuid":"` + bootID + `","vm":"` + vmID + `"}`},
+	"vm.create": {
+		`{"account":"` + accountID + `","name":"web1","type":"pvh","vcpus":128,"memory_mib":16777216,"template":"` + vmID + `","cmdline":"quiet"}`,
+		`{"account":"` + accountID + `","name":"web1","type":"pv","vcpus":0,"memory_mib":1,"template":"` + vmID + `","cmdline":""}`,
+		`{"account":"` + accountID + `","name":"` + strings.Repeat("w", 63) + `","type":"pv","memory_mib":64,"template":"` + vmID + `"}`,
+	},
+	"vm.start":    {`{"vm":"` + vmID + `","host":"` + machineID + `"}`, `{"vm":"` + vmID + `"}`},
+	"vm.shutdown": {`{"vm":"` + vmID + `","timeout_s":3600}`, `{"vm":"` + vmID + `","timeout_s":0}`, `{"vm":"` + vmID + `"}`},
+	"vm.stop":     {`{"vm":"` + vmID + `"}`},
+	"vm.reboot":   {`{"vm":"` + vmID + `"}`},
+	"vm.pause":    {`{"vm":"` + vmID + `"}`},
+	"vm.resume":   {`{"vm":"` + vmID + `"}`},
+	"vm.delete":   {`{"vm":"` + vmID + `"}`},
+}
+
+func check(verb string, args []byte) error {
+	kind, v, _ := strings.Cut(verb, ".")
+	return commands.Check(commands.Command{Intent: intentID, Actor: "ann", Kind: events.Kind(kind), Verb: v, Args: args})
+}
+
+// TestCommandsFitTheirSchemas holds schema and check against each other: on right arguments, and on each of them with one thing wrong.
+func TestCommandsFitTheirSchemas(t *testing.T) {
+	c := compiler(t)
+	for _, v := range commands.Verbs() {
+		if v.Role == "" {
+			continue
+		}
+		t.Run(v.Name, func(t *testing.T) {
+			s := mustCompile(t, c, "commands/"+v.Name)
+			if len(good[v.Name]) == 0 {
+				t.Fatalf("%s has no right arguments in the table: add them", v.Name)
+			}
+			full := map[string]bool{}
+			fields("", mustTree(t, []byte(good[v.Name][0])), full)
+			for _, f := range properties("", s) {
+				if !full[f] {
+					t.Errorf("the first arguments of the table lack %s", f)
+				}
+			}
+			for _, args := range good[v.Name] {
+				if err := check(v.Name, []byte(args)); err != nil {
+					t.Errorf("refused by the check: %v: %s", err, args)
+				}
+				if err := s.Validate(mustTree(t, []byte(args))); err != nil {
+					t.Errorf("refused by the schema: %v: %s", err, args)
+				}
+				for _, m := range mutations(mustTree(t, []byte(args))) {
+					compare(t, v.Name, s, m)
+				}
+			}
+		})
+	}
+}
+
+// compare: what the schema takes the check takes; what the check takes the schema takes too, but for empty values in the place of none.
+func compare(t *testing.T, verb string, s *jsonschema.Schema, m mutation) {
+	t.Helper()
+	raw := mustJSON(t, m.value)
+	byCheck, bySchema := check(verb, raw), s.Validate(m.value)
+	if bySchema == nil && byCheck != nil {
+		t.Errorf("%s: taken by the schema, refused by the check: %v: %s", m.what, byCheck, raw)
+	}
+	if byCheck == nil && bySchema != nil && !m.empty {
+		t.Errorf("%s: taken by the check, refused by the schema: %v: %s", m.what, bySchema, raw)
+	}
+	if m.what == "unknown field" && (byCheck == nil || bySchema == nil) {
+		t.Errorf("an unknown field is taken: check %v, schema %v: %s", byCheck, bySchema, raw)
+	}
+}
+
+type mutation struct {
+	what  string
+	value any
+	empty bool // null or an empty value stands where there was something
+}
+
+var wrongs = []any{
+	"", "X Y", "-a", "a-", strings.Repeat("n", 64), "tab\there", `quo"te`, "back\\slash", strings.Repeat("c", 1025), "ünïcode", "kernel2", "pvx", "root",
+	"52:54:00:12:34:5G", "01:00:5e:00:00:01", "host:0", "host:65536", "host", ":623", "[::1]",
+	json.Number("-1"), json.Number("0"), json.Number("1"), json.Number("129"), json.Number("3601"), json.Number("16777217"), json.Number("1073741825"),
+	json.Number("1.5"), json.Number("1e40"), true, []any{}, []any{"x"}, []any{json.Number("7")}, map[string]any{}, map[string]any{"a": "b"}, nil,
+}
+
+// mutations gives copies of a value with one thing changed: a field taken away, a field too many, a field with something else in it.
+func mutations(v any) []mutation {
+	var out []mutation
+	switch v := v.(type) {
+	case map[string]any:
+		more := maps.Clone(v)
+		more["surprise"] = "x"
+		out = append(out, mutation{what: "unknown field", value: more})
+		for name, old := range v {
+			less := maps.Clone(v)
+			delete(less, name)
+			out = append(out, mutation{what: "without " + name, value: less})
+			put := func(m mutation) {
+				with := maps.Clone(v)
+				with[name] = m.value
+				out = append(out, mutation{m.what, with, m.empty})
+			}
+			for _, w := range wrongs {
+				put(mutation{"something else as " + name, w, isEmpty(w)})
+			}
+			for _, m := range mutations(old) {
+				put(m)
+			}
+		}
+	case []any:
+		out = append(out, mutation{what: "more elements", value: append(slices.Clone(v), slices.Repeat(v, 16)...)})
+		for i, old := range v {
+			for _, m := range append(mutations(old), mutation{what: "null element"}) {
+				with := slices.Clone(v)
+				with[i] = m.value
+				out = append(out, mutation{m.what, with, m.empty})
+			}
+		}
+	}
+	return out
+}
+
+func isEmpty(v any) bool {
+	switch v := v.(type) {
+	case nil:
+		return true
+	case string:
+		return v == ""
+	case map[string]any:
+		return len(v) == 0
+	}
+	return false
+}
