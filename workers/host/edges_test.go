@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"cloudengine/events"
 	"cloudengine/workers"
@@ -67,6 +68,19 @@ func TestXLReadsAreTriedAgainAfterASignal(t *testing.T) {
 	}
 	if err := x.SetWeight(t.Context(), 3, 4); err == nil || strings.Count(calls(), "sched-credit -d 3 -w 4") != 1 {
 		t.Fatalf("a change was tried again: %v, %q", err, calls())
+	}
+}
+
+// Without a bound the agent would look at its host no more, and yet give signs of life.
+func TestXLReadsThatHangAreTriedAgain(t *testing.T) {
+	here, err := filepath.Abs("testdata")
+	if err != nil {
+		t.Fatal(err)
+	}
+	x, calls := fakeXL(t, "if [ -e $0.hung ]; then cat "+here+"/xl-info.txt; exit 0; fi; touch $0.hung; exec sleep 600")
+	x.ReadTime = time.Second
+	if _, err := x.Info(t.Context()); err != nil || strings.Count(calls(), "info") != 2 {
+		t.Fatalf("%v after calls %q", err, calls())
 	}
 }
 

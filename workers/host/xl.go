@@ -18,6 +18,8 @@ type XL struct {
 	Path string   // of the binary; Debian's /usr/sbin/xl is a shell wrapper
 	Dir  string   // for the files that `xl create` reads
 	Lock *os.File // inherited by every xl: as long as one runs, the next agent cannot take this lock. May be nil
+	// ReadTime bounds a call that changes nothing; 30 s.
+	ReadTime time.Duration
 	// Called is told of every call, just before it; may be nil.
 	Called func(args []string)
 }
@@ -27,17 +29,26 @@ var _ Toolstack = (*XL)(nil)
 // ErrTool says that xl ended with an error; its text is in the message.
 var ErrTool = errors.New("xl failed")
 
-// read runs a call that changes nothing. If xl dies of a signal it is called again: under software emulation a program's start
-// crashes now and then (seen: ld.so reads its thread pointer as 0).
-func (x *XL) read(ctx context.Context, args ...string) ([]byte, error) {
-	for range 3 {
-		out, err := x.run(ctx, args...)
+// readTime bounds a call that changes nothing.
+const readTime = 30 * time.Second
+
+// read runs a call that changes nothing. If xl dies of a signal, or hangs, it is called again: under software emulation a program's start
+// crashes now and then, or waits for itself (seen: ld.so reads its thread pointer as 0; a futex that nobody holds).
+func (x *XL) read(ctx context.Context, args ...string) (out []byte, err error) {
+	limit := x.ReadTime
+	if limit == 0 {
+		limit = readTime
+	}
+	for range 4 {
+		try, cancel := context.WithTimeout(ctx, limit)
+		out, err = x.run(try, args...)
+		cancel()
 		var exit *exec.ExitError
 		if err == nil || ctx.Err() != nil || !errors.As(err, &exit) || exit.Exited() {
 			return out, err
 		}
 	}
-	return x.run(ctx, args...)
+	return out, err
 }
 
 func (x *XL) run(ctx context.Context, args ...string) ([]byte, error) {

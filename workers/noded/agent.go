@@ -44,7 +44,7 @@ func newAgent(ctx context.Context, o options, c boot.Config, log *slog.Logger) (
 	if err := os.MkdirAll(o.run, 0o755); err != nil {
 		return nil, fmt.Errorf("make run directory: %w", err)
 	}
-	lock, err := lockRun(ctx, o.run, log)
+	lock, err := lockRun(ctx, o.run, leftBehindTime, log)
 	if err != nil {
 		return nil, err
 	}

@@ -44,12 +44,17 @@ func bringUp(ctx context.Context, o options, log *slog.Logger) (boot.Config, err
 	return c, nil
 }
 
-// lockRun waits until no other agent, and no xl that one has left behind, works on this machine. It returns the lock.
-func lockRun(ctx context.Context, dir string, log *slog.Logger) (*os.File, error) {
+// leftBehindTime is how long a call of xl may go on after its agent was killed: as long as the agent itself would have let it.
+const leftBehindTime = 120 * time.Second
+
+// lockRun waits until no other agent, and no xl that one has left behind, works on this machine. It returns the lock. What is left behind
+// and hangs is killed after patience, and again after each patience.
+func lockRun(ctx context.Context, dir string, patience time.Duration, log *slog.Logger) (*os.File, error) {
 	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open lock: %w", err)
 	}
+	began := time.Now()
 	for tries := 0; ; tries++ {
 		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil {
@@ -61,6 +66,11 @@ func lockRun(ctx context.Context, dir string, log *slog.Logger) (*os.File, error
 		}
 		if tries%100 == 0 {
 			log.Warn("waiting for another agent, or a call of xl that it left behind")
+		}
+		if time.Since(began) > patience {
+			n, err := endLeftBehind(f.Name())
+			log.Warn("what an agent left behind was killed", "processes", n, "err", err)
+			began = time.Now()
 		}
 		select {
 		case <-ctx.Done():
