@@ -95,7 +95,7 @@ func TestSamplesFitTheirSchemas(t *testing.T) {
 			}
 			for _, f := range properties("", s) {
 				if !seen[f] {
-					t.Errorf("the field %s is in no sample: add events/testdata/samples/%s.<case>.json (do not change those that are there)", f, name)
+					t.Errorf("the field %s is in no sample: add events/testdata/samples/%s.<case>.json (do not change those that are there)", f[1:], name)
 				}
 			}
 		})
