@@ -121,6 +121,10 @@ func measureCalls(ctx context.Context, b *bench, add func(Result)) (err error) {
 		}
 		b.say("%s: %d starts, %d at once", id, callRounds*callVMs, wide)
 		var all []startUp
+		before, err := cpuTime(n.agent.cmd.Process.Pid)
+		if err != nil {
+			return err
+		}
 		for range callRounds {
 			round, err := n.round(ctx, vms, wide)
 			if err != nil {
@@ -131,7 +135,11 @@ func measureCalls(ctx context.Context, b *bench, add func(Result)) (err error) {
 		if err := n.addDocuments(all); err != nil {
 			return err
 		}
-		tell(id, wide, all, add)
+		after, err := cpuTime(n.agent.cmd.Process.Pid)
+		if err != nil {
+			return err
+		}
+		tell(id, wide, all, (after-before)/time.Duration(len(all)), add)
 	}
 	return nil
 }
@@ -215,8 +223,8 @@ func (n *native) addDocuments(all []startUp) error {
 	return nil
 }
 
-// tell makes the rows of one way of starting.
-func tell(id string, wide int, all []startUp, add func(Result)) {
+// tell makes the rows of one way of starting. agent is the agent's CPU time for a start and a stop.
+func tell(id string, wide int, all []startUp, agent time.Duration, add func(Result)) {
 	var total, decided, delivered, planned []time.Duration
 	for _, s := range all {
 		total = append(total, s.called.Sub(s.sent))
@@ -237,7 +245,8 @@ func tell(id string, wide int, all []startUp, add func(Result)) {
 	}
 	add(Result{ID: id, Name: "intent → create called, p99, " + how, Ours: ms(p99), Unit: "ms", Runs: len(all), Note: verdict + "; " + stages})
 	add(Result{ID: id + "-p50", Name: "intent → create called, p50, " + how, Ours: ms(p50), Unit: "ms", Runs: len(all),
-		Note: "fsync on; client, server, MariaDB and the agent on one computer; the host is a model that takes no time"})
+		Note: fmt.Sprintf("fsync on; client, server, MariaDB and the agent on one computer; the host is a model that takes no time; "+
+			"the agent's CPU time for a start and its stop %.1f ms", ms(agent))})
 }
 
 func pair(d []time.Duration) string {
