@@ -202,7 +202,7 @@ func (s *sides) serveRaw(ctx context.Context, buses []*server.Server, answer []b
 		return err
 	}
 	cfg := jetstream.StreamConfig{Name: "RAW", Subjects: []string{"raw"}, Storage: jetstream.FileStorage, Replicas: len(buses),
-		Compression: jetstream.S2Compression, Discard: jetstream.DiscardNew, Duplicates: 100 * time.Millisecond}
+		Discard: jetstream.DiscardNew, Duplicates: 100 * time.Millisecond}
 	err = until(ctx, "the raw stream", func() bool {
 		cctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 		defer cancel()
@@ -285,7 +285,7 @@ func (s *sides) startFenced(ctx context.Context, dir string, answer []byte) erro
 		return err
 	}
 	_, err = js.CreateStream(ctx, jetstream.StreamConfig{Name: "RAW", Subjects: []string{"raw"}, Storage: jetstream.FileStorage,
-		Compression: jetstream.S2Compression, Discard: jetstream.DiscardNew, Duplicates: 100 * time.Millisecond})
+		Discard: jetstream.DiscardNew, Duplicates: 100 * time.Millisecond})
 	if err != nil {
 		return err
 	}
