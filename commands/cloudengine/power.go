@@ -14,7 +14,7 @@ import (
 func (s *server) newPower() (*power.Worker, error) {
 	return power.New(power.Config{
 		State: powerState{s.plane.Dispatch}, Connect: power.IPMI{}.Connect, Secret: s.secrets.Value, Submit: s.own.Submit,
-		LastObserved: s.lastObserved, Log: s.log.With("part", "power"),
+		LastObserved: s.lastObserved, LastHeard: s.plane.Dispatch.LastHeard, Log: s.log.With("part", "power"),
 	})
 }
 

@@ -239,7 +239,10 @@ func (u *raising) powerOn(ctx context.Context) error {
 
 // waitReady waits until a machine has enrolled after since, and its host has reported completely.
 func (u *raising) waitReady(ctx context.Context, m rack.Machine, since time.Time) error {
-	begin := time.Now()
+	begin := since // when its power was switched on
+	if since.IsZero() {
+		begin = time.Now()
+	}
 	return u.poll(ctx, "boot of "+m.Name, func() (bool, string, error) {
 		machine, err := u.find(ctx, u.c, events.KindMachine, m.Name)
 		if err != nil {
