@@ -245,6 +245,9 @@ func (d *Dispatcher) Wait(ctx context.Context, number uint64) error {
 // Applied is the number of the last decision that is stored and folded here.
 func (d *Dispatcher) Applied() uint64 { return d.applied.Load() }
 
+// LastHeard is when a machine last gave a sign of life to this server while it was active; zero: never.
+func (d *Dispatcher) LastHeard(m events.MachineID) time.Time { return d.liveness.lastHeard(m) }
+
 // Heard notes that a machine has given a sign of life that is not a report.
 func (d *Dispatcher) Heard(m events.MachineID) { d.liveness.heard(m, d.o.Clock()) }
 

@@ -17,9 +17,10 @@ import (
 type liveness struct {
 	limit time.Duration
 
-	mu   sync.Mutex
-	last map[events.MachineID]time.Time
-	next time.Time // of the next look
+	mu    sync.Mutex
+	last  map[events.MachineID]time.Time // silence is counted from here; not always a sign of life
+	signs map[events.MachineID]time.Time // true signs of life only
+	next  time.Time                      // of the next look
 }
 
 const machinePrefix = "machine:"
@@ -36,15 +37,21 @@ func (l *liveness) heard(m events.MachineID, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.last != nil {
-		l.last[m] = now
+		l.last[m], l.signs[m] = now, now
 	}
+}
+
+func (l *liveness) lastHeard(m events.MachineID) time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.signs[m]
 }
 
 // restart forgets what was heard: a dispatcher that becomes active was told nothing before, which must not count as silence.
 func (l *liveness) restart() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.last, l.next = map[events.MachineID]time.Time{}, time.Time{}
+	l.last, l.signs, l.next = map[events.MachineID]time.Time{}, map[events.MachineID]time.Time{}, time.Time{}
 }
 
 // look gives commands about the machines that fell silent or are heard again. It does so a few times within the limit.

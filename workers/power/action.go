@@ -24,6 +24,7 @@ type action struct {
 	seen    Observed
 	guid    string    // of the controller that was read; readings of another one do not count together
 	counted time.Time // when off was last counted
+	offFrom time.Time // when it was first read as off, in a row
 }
 
 var (
@@ -140,6 +141,9 @@ func (a *action) saw(state string) {
 	case a.seen.OffReads == 0 || time.Since(a.counted) >= a.w.cfg.ReadGap:
 		a.seen.OffReads++
 		a.counted = time.Now()
+		if a.seen.OffReads == 1 {
+			a.offFrom = a.counted
+		}
 	}
 }
 
@@ -195,6 +199,9 @@ func (a *action) report(ctx context.Context, why error) error {
 	r := commands.ReportPower{Machine: a.id, Operation: a.want.Operation, Boot: a.want.Boot, State: a.seen.State, Reads: 1, GUID: a.guid}
 	if a.seen.State == events.PowerIsOff {
 		r.Reads = max(a.seen.OffReads, 1)
+		if err := a.w.contradicted(a.id, a.offFrom); err != nil && why == nil {
+			r.Reads, why = 1, err
+		}
 	}
 	if a.seen.State == events.PowerIsUnknown {
 		r.Reads = 0

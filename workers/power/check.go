@@ -90,6 +90,7 @@ type finding struct {
 	detail  string
 	guid    string // of the controller that was read
 	state   string
+	at      time.Time // of the reading
 }
 
 // checkThese checks machines once and reports what is new. Those with an action under way are left out. total is the number of all
@@ -165,7 +166,7 @@ func (w *Worker) look(ctx context.Context, m Machine) finding {
 		if err != nil {
 			return err
 		}
-		f.detail, f.guid, f.state, f.healthy = id.String(), id.GUID, state, true
+		f.detail, f.guid, f.state, f.healthy, f.at = id.String(), id.GUID, state, true, time.Now()
 		return nil
 	})
 	if err != nil {
@@ -234,6 +235,10 @@ func (w *Worker) confirm(ctx context.Context, f finding, brake bool) error {
 	second := w.look(ctx, f.machine)
 	if second.state != events.PowerIsOff || second.guid != f.guid {
 		return ctx.Err() // the next check tells what it is
+	}
+	if err := w.contradicted(f.machine.ID, f.at); err != nil {
+		w.cfg.Log.Error("power state not believed", "machine", f.machine.ID, "error", err)
+		return nil
 	}
 	return w.reportState(ctx, f, readsForProof)
 }

@@ -53,12 +53,13 @@ type Config struct {
 	Secret  func(name string) ([]byte, error) // the value; never logged
 	Submit  Submit
 
-	LastObserved LastObserved // optional
+	LastObserved LastObserved                       // optional
+	LastHeard    func(m events.MachineID) time.Time // optional: when the machine last gave a sign of life; zero: not known
 	Log          *slog.Logger
 
 	MaxAge   time.Duration // an older message is not acted upon; default 5 min, the time-out of a power operation
 	TryFor   time.Duration // how long an action is tried before it is reported as failed; default 2 min
-	ReadGap  time.Duration // between two readings that prove off together; default 2 s
+	ReadGap  time.Duration // between two readings that prove off together; default 6 s: longer than between two signs of life of a machine
 	PollGap  time.Duration // between an act and the next look; default 500 ms
 	Visit    time.Duration // one session with a BMC at most; default 15 s
 	Interval time.Duration // between health checks; default 1 min
@@ -83,7 +84,7 @@ func New(cfg Config) (*Worker, error) {
 	}
 	cfg.MaxAge = cmp.Or(cfg.MaxAge, 5*time.Minute)
 	cfg.TryFor = cmp.Or(cfg.TryFor, 2*time.Minute)
-	cfg.ReadGap = cmp.Or(cfg.ReadGap, 2*time.Second)
+	cfg.ReadGap = cmp.Or(cfg.ReadGap, 6*time.Second)
 	cfg.PollGap = cmp.Or(cfg.PollGap, 500*time.Millisecond)
 	cfg.Visit = cmp.Or(cfg.Visit, 15*time.Second)
 	cfg.Interval = cmp.Or(cfg.Interval, time.Minute)
@@ -156,6 +157,21 @@ func (w *Worker) visit(ctx context.Context, m Machine, f func(context.Context, B
 		w.cfg.Log.Debug("session left to its time-out", "machine", m.ID, "error", cerr)
 	}
 	return err
+}
+
+// transit is how long a sign of life may be under way: one that comes so soon after the power was read as off proves nothing.
+const transit = time.Second
+
+// contradicted says that a machine gave a sign of life after its power was first read as off: the controller is not its own, or lies.
+func (w *Worker) contradicted(m events.MachineID, firstOff time.Time) error {
+	if w.cfg.LastHeard == nil {
+		return nil
+	}
+	if heard := w.cfg.LastHeard(m); heard.After(firstOff.Add(transit)) {
+		return fmt.Errorf("the power was read as off, and the machine was heard %s later: this controller is not its own, or does not tell the truth",
+			heard.Sub(firstOff).Round(100*time.Millisecond))
+	}
+	return nil
 }
 
 // report submits a command until it is answered. The same command keeps its id, so that it is decided once.

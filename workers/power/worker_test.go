@@ -202,6 +202,27 @@ func TestAnotherControllerIsNotSwitchedAndProvesNothing(t *testing.T) {
 	})
 }
 
+func TestAMachineThatIsHeardIsNotOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1)
+		w.boot(0)
+		p := w.worker()
+		p.CheckAll(t.Context())
+		p.cfg.LastHeard = func(events.MachineID) time.Time { return time.Now().Add(-time.Second) } // it goes on and on
+		m := w.power(0, events.PowerOff)
+		mustHandle(t, p, m)
+		if got := proofs(w); len(got) > 0 || !strings.Contains(w.ended(m), "was heard") {
+			t.Errorf("proofs %v, operation %s", got, w.ended(m))
+		}
+		p.cfg.LastHeard = func(events.MachineID) time.Time { return time.Now().Add(-time.Hour) }
+		m = w.power(0, events.PowerOff)
+		mustHandle(t, p, m)
+		if got := proofs(w); len(got) != 1 || w.ended(m) != "done" {
+			t.Errorf("of a silent machine: proofs %v, operation %s", got, w.ended(m))
+		}
+	})
+}
+
 func TestReportUntilAnswered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1)
