@@ -143,15 +143,58 @@ func startConsole(ctx context.Context, log *slog.Logger) error {
 
 // watchXen starts xenconsoled again when it has died, and ends with ErrXenstoreLost when xenstored has.
 func watchXen(ctx context.Context, log *slog.Logger) error {
+	store, console := daemon{pidFile: xenstorePid, name: "xenstored", fd: -1}, daemon{pidFile: consolePid, name: "xenconsoled", fd: -1}
+	defer store.forget()
+	defer console.forget()
 	return every(ctx, daemonPeriod, func() error {
-		if running(xenstorePid, "xenstored") == 0 {
+		if !store.alive() {
 			return ErrXenstoreLost
+		}
+		if console.alive() {
+			return nil
 		}
 		if err := startConsole(ctx, log); err != nil {
 			log.Error("xenconsoled not started", "err", err)
 		}
 		return nil
 	})
+}
+
+// daemon is a process that is watched by a pidfd: one cheap system call a look, where reading its files costs many.
+type daemon struct {
+	pidFile, name string
+	fd            int // -1: not open
+}
+
+// alive says whether the daemon lives. A new one that has taken the place of one that died is found by its pid file.
+func (d *daemon) alive() bool {
+	if d.fd >= 0 {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(d.fd), Events: unix.POLLIN}}, 0)
+		if n == 0 && err == nil {
+			return true
+		}
+		d.forget()
+	}
+	pid := running(d.pidFile, d.name)
+	if pid == 0 {
+		return false
+	}
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err == nil && running(d.pidFile, d.name) != pid { // it died, and the number may be another's
+		err = unix.Close(fd)
+		return err == nil && running(d.pidFile, d.name) != 0
+	}
+	if err == nil {
+		d.fd = fd
+	}
+	return true
+}
+
+func (d *daemon) forget() {
+	if d.fd >= 0 {
+		_ = unix.Close(d.fd) // it is only looked at
+		d.fd = -1
+	}
 }
 
 // running returns the process of a pid file if it lives and has this name, else 0.
