@@ -65,7 +65,7 @@ func scope(kind events.Kind, account events.AccountID, name string) string {
 
 func (d *decision) freeName(kind events.Kind, account events.AccountID, name string) error {
 	if id, taken := d.s.names[scope(kind, account, name)]; taken {
-		return reject(events.CodeNameTaken, "there is a %s %q already (%s)", kind, name, id)
+		return reject(events.CodeNameTaken, "%s %q is there already (%s)", kind, name, id)
 	}
 	return nil
 }

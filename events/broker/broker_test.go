@@ -56,7 +56,7 @@ type fixture struct {
 
 func start(t *testing.T) *fixture {
 	t.Helper()
-	srv, err := broker.Start(t.Context(), broker.Options{Dir: t.TempDir()})
+	srv, err := broker.Start(t.Context(), broker.Options{Dir: t.TempDir(), Own: []string{"power"}})
 	must(t, err)
 	t.Cleanup(srv.Shutdown)
 	cp, err := srv.Connect("test")
@@ -277,7 +277,7 @@ func TestKickEndsLiveConnections(t *testing.T) {
 }
 
 func TestNotReadyIsNotRefused(t *testing.T) {
-	srv, err := broker.Start(t.Context(), broker.Options{Dir: t.TempDir()})
+	srv, err := broker.Start(t.Context(), broker.Options{Dir: t.TempDir(), Own: []string{"power"}})
 	must(t, err)
 	t.Cleanup(srv.Shutdown)
 	pub, opt := newKey(t)
