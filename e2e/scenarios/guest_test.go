@@ -78,7 +78,8 @@ func rebooted(t *testing.T, host string) {
 	if err := shared.CutBus(host); err != nil {
 		t.Fatal(err)
 	}
-	cut := domIDByHand(t, host, id)
+	cut := 0
+	eventually(t, time.Minute, "there is one while cut off", func() (bool, string) { cut = domIDByHand(t, host, id); return cut > 0, "none" })
 	eventually(t, 3*time.Minute, "made again while cut off", func() (bool, string) {
 		now := domIDByHand(t, host, id)
 		return now > cut, fmt.Sprint(now)

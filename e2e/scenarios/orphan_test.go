@@ -79,9 +79,10 @@ func TestOrphans(t *testing.T) {
 	if left := orphans(t); left[adopted] != nil || left[unwanted] == nil {
 		t.Fatalf("orphans after the adoption: %v", left)
 	}
-	if out := must(t, "vm", "console", "heir"); !strings.Contains(out, "name=byhand1") {
-		t.Fatalf("the console of the adopted domain:\n%s", out)
-	}
+	eventually(t, 2*time.Minute, "its console is read", func() (bool, string) {
+		out := must(t, "vm", "console", "heir")
+		return strings.Contains(out, "name=byhand1"), out
+	})
 	must(t, "host", "orphan", "stop", unwanted, "--reason", "nobody knows it, e2e")
 	eventually(t, time.Minute, "the orphan is gone", func() (bool, string) {
 		all := orphans(t)
