@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -18,6 +19,10 @@ const (
 	// ConsoleLimit bounds the log of one domain's console, in bytes, give or take what comes within two seconds. Beyond
 	// it the older half is dropped.
 	ConsoleLimit = 1 << 20
+	// consolesLimit bounds all logs together, in bytes, also those of domains that are gone: they lie in the control domain's
+	// memory, and a tenant may make and delete one domain after the other. Beyond it the logs that were written least
+	// recently are emptied.
+	consolesLimit = 128 << 20
 	// consolePeriod is the time between two looks at the sizes.
 	consolePeriod = 2 * time.Second
 )
@@ -79,7 +84,7 @@ func forgetConsole(dir, name string) error {
 // watchConsoles keeps every console log within its limit.
 func watchConsoles(ctx context.Context, log *slog.Logger) error {
 	return every(ctx, consolePeriod, func() error {
-		if err := boundConsoles(consoleDir, ConsoleLimit); err != nil {
+		if err := errors.Join(boundConsoles(consoleDir, ConsoleLimit), boundTotal(consoleDir, consolesLimit)); err != nil {
 			log.Error("console logs not bounded", "err", err)
 		}
 		return nil
@@ -105,6 +110,41 @@ func boundConsoles(dir string, limit int64) error {
 		}
 		// Emptied even if it could not be kept: the bound comes first.
 		errs = append(errs, err, os.Truncate(path, 0))
+	}
+	return errors.Join(errs...)
+}
+
+// boundTotal empties logs, those written least recently first, until all together hold at most limit bytes. A log is emptied in place
+// and not removed: xenconsoled may have it open, and what it wrote then would take memory that nobody sees.
+func boundTotal(dir string, limit int64) error {
+	paths, err := filepath.Glob(filepath.Join(dir, "*.log*"))
+	if err != nil {
+		return fmt.Errorf("list console logs: %w", err)
+	}
+	type file struct {
+		path string
+		info os.FileInfo
+	}
+	var files []file
+	var total int64
+	for _, path := range paths {
+		if info, err := os.Stat(path); err == nil && info.Size() > 0 {
+			files = append(files, file{path, info})
+			total += info.Size()
+		}
+	}
+	slices.SortFunc(files, func(a, b file) int { return a.info.ModTime().Compare(b.info.ModTime()) })
+	var errs []error
+	for _, f := range files {
+		if total <= limit {
+			break
+		}
+		if strings.HasSuffix(f.path, ".1") { // only we write it
+			errs = append(errs, os.Remove(f.path))
+		} else {
+			errs = append(errs, os.Truncate(f.path, 0))
+		}
+		total -= f.info.Size()
 	}
 	return errors.Join(errs...)
 }

@@ -2,10 +2,12 @@ package boot
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestConsoleIsBoundedWhileItIsWritten(t *testing.T) {
@@ -69,6 +71,44 @@ func TestForgetConsole(t *testing.T) {
 	}
 	if sizeOf(t, filepath.Join(dir, "guest-g.log")) != 0 {
 		t.Error("the log is still there")
+	}
+}
+
+// A tenant who makes, floods and deletes one VM after the other must not fill the control domain's memory.
+func TestConsolesTogetherAreBounded(t *testing.T) {
+	dir := t.TempDir()
+	running := filepath.Join(dir, "guest-runs.log")
+	daemon, err := os.OpenFile(running, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer daemon.Close()
+	start := time.Now().Add(-time.Hour)
+	for i := range 20 {
+		for _, end := range []string{".log", ".log.1"} {
+			path := filepath.Join(dir, fmt.Sprintf("guest-gone%d%s", i, end))
+			mustWrite(t, path, strings.Repeat("x", 100))
+			if err := os.Chtimes(path, time.Time{}, start.Add(time.Duration(i)*time.Minute)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if _, err := daemon.WriteString("new"); err != nil {
+		t.Fatal(err)
+	}
+	if err := boundTotal(dir, 1000); err != nil {
+		t.Fatal(err)
+	}
+	var total int64
+	for i := range 20 {
+		size := sizeOf(t, filepath.Join(dir, fmt.Sprintf("guest-gone%d.log", i))) + sizeOf(t, filepath.Join(dir, fmt.Sprintf("guest-gone%d.log.1", i)))
+		if i < 15 && size != 0 || i > 15 && size != 200 {
+			t.Errorf("of domain %d, %d bytes are kept", i, size)
+		}
+		total += size
+	}
+	if total += sizeOf(t, running); total > 1000 || sizeOf(t, running) != 3 {
+		t.Errorf("%d bytes are kept, %d of the newest log", total, sizeOf(t, running))
 	}
 }
 
