@@ -51,7 +51,9 @@ type Reporter struct {
 	sent    map[string]events.DomainReport
 	failed  map[string]events.StepFailed
 	ended   map[EndKey]bool
-	apart   bool // the ends go without the domains once: the report that held both was refused
+	cuts    uint64 // how often the connection was lost
+	cut     uint64 // how often before the report that is under way
+	apart   bool   // the ends go without the domains once: the report that held both was refused
 }
 
 func (r *Reporter) init() {
@@ -117,6 +119,7 @@ func (r *Reporter) Disconnected() {
 	}
 	clear(r.ended)
 	clear(r.sent)
+	r.cuts++
 	r.due, r.full = true, nil
 	r.mu.Unlock()
 	r.Drain()
@@ -152,7 +155,7 @@ func (r *Reporter) next() *events.Report {
 		return nil
 	}
 	rep := &events.Report{Machine: r.Machine, Boot: r.Boot}
-	r.telling = nil
+	r.telling, r.cut = nil, r.cuts
 	if r.apart {
 		r.apart = false
 		if rep.Ended = r.ends(s, nil); len(rep.Ended) > 0 {
@@ -289,6 +292,9 @@ func (r *Reporter) answered(rep *events.Report, o events.Outcome) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.cut != r.cuts { // it may be the answer of a server that was cut off: all is told again
+		return
+	}
 	if rep.Complete {
 		clear(r.sent)
 		if r.full == r.telling {
