@@ -16,28 +16,20 @@ import (
 	"cloudengine/events"
 )
 
-// TestControlPlaneKilled: SIGKILL of the control plane while VMs run. Started again by the users' own command, it finds all as it was: the
+// TestControlPlaneKilled: SIGKILL of the control plane and its database while VMs run. Started again by the users' own command, it finds all as it was: the
 // VMs noticed nothing, and no machine was taken for dead.
 func TestControlPlaneKilled(t *testing.T) {
 	host := text(row(t, events.KindVM, "web1"), "host_name")
 	logOnFailure(t, host)
 	before, machines := one(t, host, "web1"), row(t, events.KindHost, host)
 	last := lastFact(t)
-	raw, err := os.ReadFile(filepath.Join(dir, "rack", "serve.pid"))
-	if err != nil {
-		t.Fatal(err)
+	databases, err := filepath.Glob(filepath.Join(dir, "data", "mariadb", "*", "db.pid"))
+	if err != nil || len(databases) != 1 {
+		t.Fatalf("find the database's process: %v, %v", databases, err)
 	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(raw)))
-	if err != nil {
-		t.Fatal(err)
+	for _, file := range []string{filepath.Join(dir, "rack", "serve.pid"), databases[0]} {
+		killedByFile(t, file)
 	}
-	if err := unix.Kill(pid, unix.SIGKILL); err != nil {
-		t.Fatalf("kill the control plane: %v", err)
-	}
-	eventually(t, 10*time.Second, "killed", func() (bool, string) {
-		line, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "cmdline"))
-		return err != nil || len(line) == 0, "it still runs"
-	})
 	// The control plane is away for longer than it takes to call a machine silent, and a domain is destroyed meanwhile.
 	away := time.Now()
 	sh(t, host, xl+" destroy "+strconv.Itoa(before.DomID))
@@ -68,6 +60,26 @@ func TestControlPlaneKilled(t *testing.T) {
 		}
 	}
 	verified(t)
+}
+
+// killedByFile kills the process whose id is in a file, and waits for its end.
+func killedByFile(t *testing.T, file string) {
+	t.Helper()
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(raw)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Kill(pid, unix.SIGKILL); err != nil {
+		t.Fatalf("kill the process of %s: %v", filepath.Base(file), err)
+	}
+	eventually(t, 10*time.Second, filepath.Base(file)+" is killed", func() (bool, string) {
+		line, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "cmdline"))
+		return err != nil || len(line) == 0, "it still runs"
+	})
 }
 
 // lastFact gives the position of the newest event in FEED.
