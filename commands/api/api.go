@@ -71,6 +71,7 @@ type Service struct {
 	secrets sync.Mutex // held while a secret gets a value
 
 	verifying sync.Mutex
+	scans     scans
 
 	mu     sync.Mutex
 	subs   []*nats.Subscription
@@ -81,7 +82,7 @@ type Service struct {
 const requestTime = 10 * time.Second
 
 func timeOf(subject string) time.Duration {
-	if strings.HasSuffix(subject, ".verify") {
+	if strings.Contains(subject, ".log.") { // they read the log
 		return verifyTime
 	}
 	return requestTime
@@ -114,17 +115,19 @@ func (s *Service) Open() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
 	for subject, h := range map[string]handler{
-		"do.*.*.*":          s.do,
-		"read.*.*.get":      s.read,
-		"read.*.*.list":     s.read,
-		"put.*.blob":        s.putBlob,
-		"put.*.secret":      s.putSecret,
-		"console.*.vm":      s.console,
-		"console.*.host":    s.inspect,
-		"rep.*.enrol":       s.enrol,
-		"rep.*.state":       s.report,
-		"read.*.log.verify": s.verify,
-		"own.*.*.*":         s.own,
+		"do.*.*.*":           s.do,
+		"read.*.*.get":       s.read,
+		"read.*.*.list":      s.read,
+		"put.*.blob":         s.putBlob,
+		"put.*.secret":       s.putSecret,
+		"console.*.vm":       s.console,
+		"console.*.host":     s.inspect,
+		"rep.*.enrol":        s.enrol,
+		"rep.*.state":        s.report,
+		"read.*.log.verify":  s.verify,
+		"read.*.log.history": s.history,
+		"read.*.log.why":     s.why,
+		"own.*.*.*":          s.own,
 	} {
 		if d, ok := s.cfg.Decider.(asyncDecider); ok && subject == "do.*.*.*" {
 			if err := s.subscribeIntents(ctx, d); err != nil {
