@@ -2,7 +2,8 @@
 //
 // It promises that nothing is inferred: an object's history is what its events say and what was refused about it by name, and a
 // decision follows from another only if it names that one's number, operation, run epoch, boot token or boot. Who belongs to an account
-// is shown only what is the account's (Scope). The package does no I/O, keeps no copy of the log and knows no names of objects; its
+// is shown only what is the account's (Scope). Links are between whole decisions: one that tells of several runs, such as a new boot of a
+// host, joins their explanations. The package does no I/O, keeps no copy of the log and knows no names of objects; its
 // types are for one goroutine at a time.
 package history
 

@@ -172,6 +172,31 @@ func TestAnAccountSeesNothingOfAnother(t *testing.T) {
 	}
 }
 
+// TestWordsOfOthersAreWithheld: a reaction carries the correlation of what it follows from, and an operator's words about a machine are
+// not for the accounts whose VMs it ran.
+func TestWordsOfOthersAreWithheld(t *testing.T) {
+	l := &log{versions: map[events.Ref]uint64{}}
+	l.add("ann", "vm", "create", `{"account":"a"}`, nil, vm("i1", events.VMCreated{Name: "x", Account: "a"}))
+	l.add("system:reaction", "vm", "place", `{"vm":"i1"}`, func(d *events.Decision) { d.Cause, d.Correlation = "1", "SECRET" }, vm("i1", granted(epoch1, boot1)))
+	l.add("root", "machine", "power", `{"machine":"SECRET"}`, func(d *events.Decision) {
+		d.Cause, d.Correlation, d.Reason, d.Override, d.Expect = "SECRET", "SECRET", "SECRET", []string{"SECRET"}, &events.Expect{Name: "SECRET"}
+		d.Outcome.Message, d.Outcome.Guard, d.Outcome.Code = "SECRET", "SECRET", "SECRET"
+	}, machine(events.MachinePowerWanted{Action: "SECRET"}), vm("i1", events.VMBecameUnknown{Host: "m"}))
+	l.add("root", "vm", "stop", `{"vm":"i1"}`, reasoned("for its owner to read"), vm("i1", events.VMRunWanted{Want: events.WantStopped}))
+	s, shown := Within("ann", "a"), []string{}
+	for _, r := range l.all {
+		e, ok := s.See(r)
+		raw, err := json.Marshal(e)
+		if !ok || err != nil || strings.Contains(string(raw), "SECRET") {
+			t.Errorf("decision %d: shown %v, %v: %s", r.Number, ok, err, raw)
+		}
+		shown = append(shown, e.Reason)
+	}
+	if shown[3] != "for its owner to read" {
+		t.Errorf("the reason of what was done to the own VM is withheld: %q", shown)
+	}
+}
+
 // TestAnIDThatTwoUse: an intent's key is (actor, id). Who used the id of another's later intent must not see what that one began.
 func TestAnIDThatTwoUse(t *testing.T) {
 	l := &log{versions: map[events.Ref]uint64{}}

@@ -21,7 +21,7 @@ func Within(actor string, account events.AccountID) *Scope {
 
 // See gives what of the next decision is shown; false: nothing. As in the read models, what was refused is seen by who asked, and by no
 // one else. Of a decision about something else that changed own objects too (a host's report, a new boot), only who decided and the
-// events of own objects are shown.
+// events of own objects are shown. Links between decisions may name numbers of decisions that are not shown.
 func (s *Scope) See(r events.Recorded) (Entry, bool) {
 	e := entryOf(r)
 	if s.all {
@@ -34,14 +34,20 @@ func (s *Scope) See(r events.Recorded) (Entry, bool) {
 			e.Events = append(e.Events, ev)
 		}
 	}
+	if !isUser(r.Actor) {
+		e.Correlation = "" // a reaction has that of the decision that caused it, which may be another's
+	}
 	switch {
 	case r.Actor == s.actor:
 	case r.Outcome.Status == events.Refused:
 		return Entry{}, false
-	case s.own[events.Ref{Kind: r.Kind, ID: aim(r.Args, r.Kind)}], len(e.Of(events.Ref{Kind: r.Kind, ID: string(r.Intent)})) > 0:
+	case s.aimed(r), len(e.Of(events.Ref{Kind: r.Kind, ID: string(r.Intent)})) > 0:
 	case len(e.Events) > 0:
 		e.Args, e.Expect, e.Override, e.Reason, e.Correlation = nil, nil, nil, "", ""
 		e.Outcome = events.Outcome{Status: r.Outcome.Status}
+		if isUser(r.Actor) {
+			e.Cause = ""
+		}
 		e.Withheld = true
 		return e, true
 	default:
@@ -49,6 +55,15 @@ func (s *Scope) See(r events.Recorded) (Entry, bool) {
 	}
 	e.Withheld = len(e.Events) < len(r.Events)
 	return e, true
+}
+
+// aimed says whether a decision was asked for about an own object.
+func (s *Scope) aimed(r events.Recorded) bool {
+	switch r.Kind {
+	case events.KindAccount, events.KindVM, events.KindTemplate, events.KindOperation: // reports of machines are long, and of none of them
+		return s.own[events.Ref{Kind: r.Kind, ID: aim(r.Args, r.Kind)}]
+	}
+	return false
 }
 
 // learn keeps what belongs to the account.
