@@ -90,9 +90,13 @@ func decided(f *fold) error {
 }
 
 func newOperation(r *events.Recorded, now time.Time) *Operation {
+	correlation := known(r.Correlation)
+	if strings.HasPrefix(r.Actor, "system:") { // a reaction carries on the word of who caused it, who may be of another account than the VM
+		correlation = nil
+	}
 	o := &Operation{ID: string(r.Intent), Intent: string(r.Intent), Actor: r.Actor, Kind: string(r.Kind), Verb: r.Verb, Outcome: string(r.Outcome.Status),
 		Code: known(r.Outcome.Code), Guard: known(r.Outcome.Guard), Message: known(r.Outcome.Message), Reason: known(r.Reason), Cause: known(r.Cause),
-		Correlation: known(r.Correlation), Override: asJSON(r.Override), Number: r.Number, StartedAt: now}
+		Correlation: correlation, Override: asJSON(r.Override), Number: r.Number, StartedAt: now}
 	o.Object, o.ObjectName = operationObject(r)
 	switch {
 	case r.Outcome.Status == events.Refused:
