@@ -24,12 +24,14 @@ const serialSocket = "serial.sock"
 // Typing. The line that Xen keeps of what was typed holds 128 bytes, and what is too much is lost in silence: so little is typed at
 // once, and its echo awaited.
 const (
-	typedAtOnce = 12               // bytes
-	echoTime    = 10 * time.Second // an emulated machine may be busy
+	typedAtOnce = 12 // bytes
 	typeTries   = 4
 	maxCommand  = 3000 // bytes; the terminal's own line ends at 4095
 	eraseLine   = "\x15"
 )
+
+// echoTime is how long an echo is awaited: an emulated machine may be busy. Tests have less patience.
+var echoTime = 10 * time.Second
 
 // Errors of Type and Shell.
 var (
@@ -53,23 +55,8 @@ func (r *Rack) Type(ctx context.Context, name, line string) error {
 // output and ErrStatus. What the command leaves running in the background must not print. Only one Shell or Type works on a machine at
 // a time; others wait. A command that is given up by ctx goes on, and the next one waits for its end.
 func (r *Rack) Shell(ctx context.Context, name, command string) (output string, err error) {
-	if strings.ContainsAny(command, "\r\n") || len(command) > maxCommand {
-		return "", fmt.Errorf("run in the shell of %s: want one line of at most %d bytes", name, maxCommand)
-	}
-	var mark [4]byte
-	if _, err := rand.Read(mark[:]); err != nil {
-		return "", fmt.Errorf("make a mark: %w", err)
-	}
-	id := hex.EncodeToString(mark[:])
 	err = r.withSerial(ctx, name, func(s *serial) error {
-		// The echo of the line must not look like the marks, hence the quotes.
-		if err := s.typeLine(ctx, "echo ce''B"+id+"; "+command+"; echo ce''E"+id+":$?"); err != nil {
-			return err
-		}
-		if err := s.write("\n"); err != nil {
-			return err
-		}
-		output, err = s.between(ctx, "ceB"+id, "ceE"+id+":")
+		output, err = s.run(ctx, command)
 		return err
 	})
 	if err != nil {
@@ -193,6 +180,26 @@ func (s *serial) typeOnce(ctx context.Context, line string) (bool, error) {
 		}
 	}
 	return true, nil
+}
+
+// run types a command between two marks, and gives what is printed between them.
+func (s *serial) run(ctx context.Context, command string) (string, error) {
+	if strings.ContainsAny(command, "\r\n") || len(command) > maxCommand {
+		return "", fmt.Errorf("want one line of at most %d bytes", maxCommand)
+	}
+	var mark [4]byte
+	if _, err := rand.Read(mark[:]); err != nil {
+		return "", fmt.Errorf("make a mark: %w", err)
+	}
+	id := hex.EncodeToString(mark[:])
+	// The echo of the line must not look like the marks, hence the quotes.
+	if err := s.typeLine(ctx, "echo ce''B"+id+"; "+command+"; echo ce''E"+id+":$?"); err != nil {
+		return "", err
+	}
+	if err := s.write("\n"); err != nil {
+		return "", err
+	}
+	return s.between(ctx, "ceB"+id, "ceE"+id+":")
 }
 
 // between waits for the two marks, and gives what is printed between them, and the status behind the second.
