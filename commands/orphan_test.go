@@ -46,3 +46,21 @@ func TestOrphanThatLooksDifferentShallStillGo(t *testing.T) {
 	w.refused(w.do("host.adopt_orphan", AdoptOrphan{w.host("host1"), uuid, w.vm("web")}), events.CodeConflict, "")
 	w.nothing(w.do("host.stop_orphan", StopOrphan{w.host("host1"), uuid}))
 }
+
+// I1: what makes an adopted domain again beside the agent must be seen.
+func TestI1SecondDomainOfAnAdoptedOneIsAnOrphan(t *testing.T) {
+	w := newWorld(t)
+	w.addHost("host1", 2000)
+	w.createVM("web", 128)
+	x := events.DomainReport{UUID: "0f0f0f0f-0000-4000-8000-000000000005", DomID: 9, Name: "by-hand", State: events.DomainRunning, MemoryMiB: 128, VCPUs: 1}
+	w.must(w.report("host1", events.Report{Domains: []events.DomainReport{x}}))
+	w.must(w.do("host.adopt_orphan", AdoptOrphan{w.host("host1"), x.UUID, w.vm("web")}))
+	w.nothing(w.report("host1", events.Report{Domains: []events.DomainReport{x}})) // on its way to its stamp
+	ours := w.domain("web", events.DomainRunning)
+	x.DomID = 10
+	got := types(w.must(w.report("host1", events.Report{Complete: true, Domains: []events.DomainReport{ours, x}})))
+	if got != "vm.domain_observed host.orphan_found" && got != "host.orphan_found vm.domain_observed" {
+		t.Fatalf("two domains give %q", got)
+	}
+	w.audit()
+}

@@ -169,7 +169,8 @@ func (r *reported) orphan(x events.DomainReport) {
 		return
 	}
 	for v := range r.h.grants {
-		if string(v) == x.UUID || r.d.s.vms[v].Grant.Adopt == x.UUID {
+		_, there := r.present[v] // with its stamp: then this is one more, made by someone else
+		if string(v) == x.UUID || r.d.s.vms[v].Grant.Adopt == x.UUID && !there {
 			return
 		}
 	}

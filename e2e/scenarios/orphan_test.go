@@ -18,12 +18,12 @@ const (
 
 // makeByHand does what a person does who knows nothing of us: a file and "xl create", which leaves a process behind that waits for the
 // domain's end. It boots what noded has fetched for its own.
-func makeByHand(t *testing.T, host, name, uuid string) {
+func makeByHand(t *testing.T, host, name, uuid, words string) {
 	t.Helper()
 	template := row(t, events.KindTemplate, "guest")
 	const blobs = "/run/cloudengine/blobs/"
-	sh(t, host, fmt.Sprintf(`printf '%%s\n' 'name="%s"' 'uuid="%s"' 'type="pv"' 'memory=128' 'vcpus=1' 'kernel="%s"' 'ramdisk="%s"' 'cmdline="console=hvc0 ce.name=%s"' > /tmp/%s.cfg`,
-		name, uuid, blobs+text(template, "kernel_sha256"), blobs+text(template, "ramdisk_sha256"), name, name))
+	sh(t, host, fmt.Sprintf(`printf '%%s\n' 'name="%s"' 'uuid="%s"' 'type="pv"' 'memory=128' 'vcpus=1' 'kernel="%s"' 'ramdisk="%s"' 'cmdline="console=hvc0 ce.name=%s %s"' > /tmp/%s.cfg`,
+		name, uuid, blobs+text(template, "kernel_sha256"), blobs+text(template, "ramdisk_sha256"), name, words, name))
 	sh(t, host, xl+" create -q /tmp/"+name+".cfg > /tmp/"+name+".log 2>&1")
 }
 
@@ -57,8 +57,8 @@ func TestOrphans(t *testing.T) {
 	logOnFailure(t, host)
 	guest(t, "heir", events.TypePV)
 	must(t, "vm", "create", "other", "--account", "demo", "--template", "guest", "--ram", "160MiB", "--vcpus", "1")
-	makeByHand(t, host, "byhand1", adopted)
-	makeByHand(t, host, "byhand2", unwanted)
+	makeByHand(t, host, "byhand1", adopted, "ce.after=45:reboot")
+	makeByHand(t, host, "byhand2", unwanted, "")
 	eventually(t, time.Minute, "listed", func() (bool, string) {
 		all := orphans(t)
 		o := all[adopted]
@@ -88,9 +88,16 @@ func TestOrphans(t *testing.T) {
 		all := orphans(t)
 		return len(all) == 0 && len(byHand(t, host, unwanted)) == 0, fmt.Sprint(all)
 	})
-	must(t, "vm", "reboot", "heir", "--wait", "--timeout", "5m")
-	if d := one(t, host, "heir"); d.UUID != text(vm, "id") || d.Epoch != now.Epoch {
+	// Its guest reboots. The process that "xl create" had left behind would make it again too, and it would run twice.
+	eventually(t, 3*time.Minute, "its guest reboots, and it is made again", func() (bool, string) {
+		have, err := domainsOf(t, host, text(vm, "id"))
+		return err == nil && len(have) == 1 && have[0].UUID == text(vm, "id") && have[0].State == events.DomainRunning, fmt.Sprint(have, err)
+	})
+	if d := one(t, host, "heir"); d.Epoch != now.Epoch {
 		t.Fatalf("made again it is %+v", d)
+	}
+	if twins := byHand(t, host, adopted); len(twins) != 0 {
+		t.Fatalf("the VM runs twice: %+v", twins)
 	}
 	agree(t, "heir")
 	must(t, "vm", "stop", "heir", "--wait")

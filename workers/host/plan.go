@@ -37,10 +37,10 @@ func PlanDomains(wishes []Wish, orphans []OrphanWish, seen Observed) []workers.P
 	ours := map[string]bool{}
 	for _, w := range wishes {
 		ours[string(w.VM)] = true
-		if w.wantsDomain() && w.Adopt != "" {
+		p := planner{w: w, seen: seen, f: seen.familyOf(w, x)}
+		if w.wantsDomain() && w.Adopt != "" && p.f.current == nil {
 			ours[w.Adopt] = true
 		}
-		p := planner{w: w, seen: seen, f: seen.familyOf(w, x)}
 		p.plan()
 		if len(p.steps) > 0 {
 			plans = append(plans, workers.Plan{Object: w.object(), Generation: w.Generation, Urgent: p.urgent, Steps: p.steps})
@@ -105,6 +105,12 @@ func (p *planner) stopStale() bool {
 		if d.State == events.DomainRunning {
 			p.urgent = true
 			p.do(onDomain(stepPause, d, "its grant is over: epoch "+p.w.Epoch.String()+" is the VM's"))
+		}
+	}
+	for _, d := range p.f.twins {
+		if d.State == events.DomainRunning { // I1; it stays paused until someone decides
+			p.urgent = true
+			p.do(onDomain(stepPause, d, "the VM that adopted it has another domain"))
 		}
 	}
 	if p.urgent {

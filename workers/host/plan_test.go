@@ -93,6 +93,9 @@ func goldenCases() map[string]goldenCase {
 		"adopt":                  {want: adopting, domains: one(dom(5, foreignUUID, run, "", true))},
 		"adopt_absent":           {want: disowned, domains: one(dom(5, foreignUUID, run, "", true))}, // I1: not reported as ended while it runs
 		"adopt_stamped_other":    {want: adopting, domains: one(dom(5, foreignUUID, run, "", true)), stamps: []host.Stamp{stampOf(5, foreignUUID, vm2, 1)}},
+		"adopted_twin":           {want: adopting, domains: []host.Domain{dom(5, foreignUUID, run, "", true), dom(6, u, run, "", true)}, stamps: []host.Stamp{stampOf(6, u, vm1, 2)}},
+		"adopted_twin_paused":    {want: adopting, domains: []host.Domain{dom(5, foreignUUID, paused, "", true), dom(6, u, run, "", true)}, stamps: []host.Stamp{stampOf(6, u, vm1, 2)}},
+		"adopted_twin_stop":      {want: adopting, domains: []host.Domain{dom(5, foreignUUID, paused, "", true), dom(6, u, run, "", true)}, stamps: []host.Stamp{stampOf(6, u, vm1, 2)}, orphans: []host.OrphanWish{{UUID: foreignUUID}}},
 		"adopt_over_orphan":      {want: adopting, domains: one(dom(5, foreignUUID, run, "", true)), orphans: []host.OrphanWish{{UUID: foreignUUID}}},
 		"orphan_left":            {want: wish(vm1, desired.Running, 2), domains: []host.Domain{dom(3, u, run, "", true), dom(5, foreignUUID, run, "", true)}, stamps: grant},
 		"orphan_stop":            {want: wish(vm1, desired.Absent, 2), domains: one(dom(5, foreignUUID, run, "", true)), orphans: []host.OrphanWish{{UUID: foreignUUID, Generation: events.Generation{Term: 1, Number: 5}}}},

@@ -14,6 +14,7 @@ type family struct {
 	unfinished []Domain // ours, paused, without a stamp, never ran: a start that was cut off
 	half       []Domain // ours, not running, and xenstore has no name for it: a destroy that was cut off
 	adoptee    *Domain
+	twins      []Domain // without a stamp, made by someone else from what this VM has adopted, beside its own domain
 	dying      bool     // one is on its way out: wait
 	foreign    []Domain // of this VM and not ours to touch: without a stamp though it ran, of another boot, or of a later epoch
 	ended      []Stamp  // stamps of this boot whose domain is gone
@@ -106,6 +107,10 @@ func (o Observed) familyOf(w Wish, x index) family {
 // adopt finds the domain without a stamp that a human gave to this VM.
 func (f *family) adopt(w Wish, x index, o Observed) {
 	if w.Adopt == "" {
+		return
+	}
+	if f.current != nil { // it was taken over, or is made again since
+		f.twins = x.byUUID[w.Adopt]
 		return
 	}
 	for _, d := range o.Domains {

@@ -15,6 +15,8 @@ type Toolstack interface {
 	// Act does one thing to a domain. Destroying one that is gone is no error.
 	Act(ctx context.Context, a Action, domid int) error
 	SetWeight(ctx context.Context, domid, weight int) error
+	// Release ends what someone else has left behind to act at the end of the domain of that name. It is no error if there is nothing.
+	Release(ctx context.Context, name string) error
 }
 
 // Action is what can be done to a domain.

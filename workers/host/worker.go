@@ -145,8 +145,10 @@ func (w *Worker) Apply(ctx context.Context, s workers.Step) error {
 		return err
 	}
 	switch s.Kind {
-	case stepStamp, stepTakeOver:
+	case stepStamp:
 		return w.stamp(ctx, domid, s)
+	case stepTakeOver:
+		return w.takeOver(ctx, domid, s)
 	case stepVerify:
 		return w.verify(ctx, domid, s)
 	case stepStart, stepUnpause:
@@ -240,6 +242,18 @@ func (w *Worker) stamp(ctx context.Context, domid int, s workers.Step) error {
 		}
 	}
 	return nil
+}
+
+// takeOver stamps a domain that someone else has made, once nobody else acts at its end.
+func (w *Worker) takeOver(ctx context.Context, domid int, s workers.Step) error {
+	name, err := w.Store.Read(ctx, "/local/domain/"+strconv.Itoa(domid)+"/name")
+	if err != nil {
+		return fmt.Errorf("read name of domain %d: %w", domid, err)
+	}
+	if err := w.Tools.Release(ctx, name); err != nil {
+		return err
+	}
+	return w.stamp(ctx, domid, s)
 }
 
 func stampOfStep(domid int, s workers.Step) (Stamp, error) {

@@ -18,6 +18,8 @@ type XL struct {
 	Path string   // of the binary; Debian's /usr/sbin/xl is a shell wrapper
 	Dir  string   // for the files that `xl create` reads
 	Lock *os.File // inherited by every xl: as long as one runs, the next agent cannot take this lock. May be nil
+	// Logs is the directory of xl's own logs; /var/log/xen.
+	Logs string
 	// ReadTime bounds a call that changes nothing; 30 s.
 	ReadTime time.Duration
 	// Called is told of every call, just before it; may be nil.
