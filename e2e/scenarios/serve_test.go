@@ -3,6 +3,7 @@ package scenarios
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -27,9 +28,7 @@ func TestControlPlaneKilled(t *testing.T) {
 	if err != nil || len(databases) != 1 {
 		t.Fatalf("find the database's process: %v, %v", databases, err)
 	}
-	for _, file := range []string{filepath.Join(dir, "rack", "serve.pid"), databases[0]} {
-		killedByFile(t, file)
-	}
+	killed(t, pidIn(t, filepath.Join(dir, "rack", "serve.pid")), pidIn(t, databases[0]))
 	// The control plane is away for longer than it takes to call a machine silent, and a domain is destroyed meanwhile.
 	away := time.Now()
 	sh(t, host, xl+" destroy "+strconv.Itoa(before.DomID))
@@ -62,8 +61,8 @@ func TestControlPlaneKilled(t *testing.T) {
 	verified(t)
 }
 
-// killedByFile kills the process whose id is in a file, and waits for its end.
-func killedByFile(t *testing.T, file string) {
+// pidIn reads the process id in a file.
+func pidIn(t *testing.T, file string) int {
 	t.Helper()
 	raw, err := os.ReadFile(file)
 	if err != nil {
@@ -73,13 +72,23 @@ func killedByFile(t *testing.T, file string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := unix.Kill(pid, unix.SIGKILL); err != nil {
-		t.Fatalf("kill the process of %s: %v", filepath.Base(file), err)
+	return pid
+}
+
+// killed kills processes at once and waits for their end. One that has ended with the one before it is killed enough.
+func killed(t *testing.T, pids ...int) {
+	t.Helper()
+	for _, pid := range pids {
+		if err := unix.Kill(pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
+			t.Fatalf("kill process %d: %v", pid, err)
+		}
 	}
-	eventually(t, 10*time.Second, filepath.Base(file)+" is killed", func() (bool, string) {
-		line, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "cmdline"))
-		return err != nil || len(line) == 0, "it still runs"
-	})
+	for _, pid := range pids {
+		eventually(t, 10*time.Second, fmt.Sprintf("process %d is killed", pid), func() (bool, string) {
+			line, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "cmdline"))
+			return err != nil || len(line) == 0, "it still runs"
+		})
+	}
 }
 
 // lastFact gives the position of the newest event in FEED.
