@@ -62,5 +62,9 @@ func TestI1SecondDomainOfAnAdoptedOneIsAnOrphan(t *testing.T) {
 	if got != "vm.domain_observed host.orphan_found" && got != "host.orphan_found vm.domain_observed" {
 		t.Fatalf("two domains give %q", got)
 	}
+	ours.UUID = x.UUID // as that of the adopted domain itself is
+	if got := types(w.must(w.report("host1", events.Report{Complete: true, Domains: []events.DomainReport{ours}}))); got != "host.orphan_gone" {
+		t.Fatalf("the end of the second gives %q", got)
+	}
 	w.audit()
 }

@@ -269,7 +269,9 @@ func (r *reported) steps() {
 func (r *reported) complete() {
 	listed := map[string]bool{}
 	for _, x := range r.a.Domains {
-		listed[x.UUID] = true
+		if _, known := r.d.s.vms[x.VM]; !x.Stamped || !known { // another domain, of a VM of ours, may have the same UUID
+			listed[x.UUID] = true
+		}
 	}
 	for _, uuid := range sortedKeys(r.h.orphans) {
 		if !listed[uuid] {

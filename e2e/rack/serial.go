@@ -37,6 +37,7 @@ var echoTime = 10 * time.Second
 var (
 	ErrNoEcho = errors.New("the machine does not echo what is typed: nobody listens on its serial port")
 	ErrStatus = errors.New("the command ended with an error")
+	errSyntax = errors.New("the shell ended: it does not understand the line")
 )
 
 // Type types a line on a machine's serial port and presses return. It waits for the echo, so something must read the line there: the
@@ -52,8 +53,8 @@ func (r *Rack) Type(ctx context.Context, name, line string) error {
 
 // Shell runs a command in the shell on a machine's console (see Type) and gives what it printed, standard output and errors, without the
 // lines that the hypervisor, the kernel and init print there meanwhile. A command that ends with another status than 0 gives its
-// output and ErrStatus. What the command leaves running in the background must not print. Only one Shell or Type works on a machine at
-// a time; others wait. A command that is given up by ctx goes on, and the next one waits for its end.
+// output and ErrStatus. What it leaves running in the background, as in ( command & ), must not print. Only one Shell or Type works on
+// a machine at a time; others wait. A command that is given up by ctx goes on, and the next one waits for its end.
 func (r *Rack) Shell(ctx context.Context, name, command string) (output string, err error) {
 	err = r.withSerial(ctx, name, func(s *serial) error {
 		output, err = s.run(ctx, command)
@@ -206,7 +207,14 @@ func (s *serial) run(ctx context.Context, command string) (string, error) {
 func (s *serial) between(ctx context.Context, begin, end string) (string, error) {
 	ending := regexp.MustCompile(regexp.QuoteMeta(end) + `(\d+)\r*\n`)
 	var at []int
-	_, err := s.await(ctx, 0, func() bool { at = ending.FindSubmatchIndex(s.got); return at != nil })
+	died := false // the shell ends when it cannot parse a line, and init starts another
+	_, err := s.await(ctx, 0, func() bool {
+		at, died = ending.FindSubmatchIndex(s.got), bytes.Contains(s.got, []byte("uinit: shell ended"))
+		return at != nil || died
+	})
+	if err == nil && at == nil {
+		err = errSyntax
+	}
 	if err != nil {
 		tail := s.got[max(0, len(s.got)-500):]
 		return "", fmt.Errorf("wait for its end: %w (the end of what came: %q)", err, tail)
