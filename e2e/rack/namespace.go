@@ -116,6 +116,36 @@ func (r *Rack) checkOwner() error {
 	return err
 }
 
+// takeOver removes a namespace that another rack has left behind: nothing runs inside, and nobody works on that rack. Machines,
+// controllers and forwards of a rack that is up all are inside.
+func (r *Rack) takeOver() error {
+	dir, err := r.owner()
+	if err != nil || dir == "" || dir == r.cfg.Dir {
+		return err
+	}
+	unlock, err := (&Rack{cfg: Config{Dir: dir}}).tryLock()
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return r.checkOwner() // refuses: it is going up or down just now
+	}
+	if err == nil {
+		defer unlock()
+	} else if !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	pids, err := r.processesInside()
+	if err != nil {
+		return err
+	}
+	if len(pids) > 0 {
+		return r.checkOwner() // refuses
+	}
+	r.say("rack: namespace %s was left behind by the rack in %s; it is made anew", r.cfg.Namespace, dir)
+	if err := netns.DeleteNamed(r.cfg.Namespace); err != nil {
+		return fmt.Errorf("delete namespace %s: %w", r.cfg.Namespace, err)
+	}
+	return nil
+}
+
 func (r *Rack) ensureNetwork() error {
 	if err := r.ensureNamespace(); err != nil {
 		return err

@@ -92,7 +92,7 @@ func (r *Rack) Up(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
-	if err := r.checkOwner(); err != nil {
+	if err := r.takeOver(); err != nil {
 		return err
 	}
 	if _, err := os.Stat(r.configPath()); errors.Is(err, os.ErrNotExist) {
@@ -194,12 +194,17 @@ func (r *Rack) saveConfig() error {
 	return nil
 }
 
-func (r *Rack) lock() (func(), error) {
-	f, err := os.OpenFile(filepath.Join(r.cfg.Dir, "lock"), os.O_CREATE|os.O_RDWR|unix.O_CLOEXEC, 0o600)
+func (r *Rack) lock() (func(), error) { return r.flock(os.O_CREATE|os.O_RDWR, unix.LOCK_EX) }
+
+// tryLock is lock for a rack that is there; it fails with unix.EWOULDBLOCK if somebody holds the lock.
+func (r *Rack) tryLock() (func(), error) { return r.flock(os.O_RDWR, unix.LOCK_EX|unix.LOCK_NB) }
+
+func (r *Rack) flock(open, how int) (func(), error) {
+	f, err := os.OpenFile(filepath.Join(r.cfg.Dir, "lock"), open|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open lock of the rack: %w", err)
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
+	if err := unix.Flock(int(f.Fd()), how); err != nil {
 		f.Close()
 		return nil, fmt.Errorf("lock rack: %w", err)
 	}

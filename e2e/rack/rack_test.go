@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -215,6 +216,43 @@ func TestRackAfterItsDirectoryWasRemoved(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustPower(t, r, "off")
+}
+
+func TestNamespaceThatWasLeftBehind(t *testing.T) {
+	r := mustRack(t, nil)
+	cfg := r.Config()
+	pids, err := filepath.Glob(filepath.Join(cfg.Dir, "host1", "*.pid"))
+	if err != nil || len(pids) == 0 {
+		t.Fatalf("pid files of the rack: %v, %v", pids, err)
+	}
+	cfg.Dir = filepath.Join(t.TempDir(), "other")
+	other, err := rack.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range pids { // as when the computer's services were killed
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pid, err := strconv.Atoi(strings.TrimSpace(string(raw)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := unix.Kill(pid, unix.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		await(t, "end of "+path, func() bool { return unix.Kill(pid, 0) != nil })
+	}
+	if err := other.Up(t.Context()); err != nil {
+		t.Fatalf("up in a namespace in which nothing runs: %v", err)
+	}
+	if err := r.Down(t.Context()); err == nil {
+		t.Error("the old rack was brought down in the new one's namespace")
+	}
+	if err := other.Down(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func checkForward(t *testing.T, r *rack.Rack, outside string) {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -30,11 +31,10 @@ var (
 	bus    *client.Client
 )
 
-// Where the rack is reached, and its namespace.
+// Where the rack is reached, and its namespace: this run's own, so that nothing another run has left behind is in its way.
 var (
-	listen    = "127.0.0.1:14222"
-	web       = "127.0.0.1:18080"
-	namespace = "cetest"
+	listen, web string
+	namespace   = fmt.Sprintf("cetest-%d", os.Getpid())
 )
 
 // upIn lets someone who works on a scenario use one rack for many runs. It must have been raised with --dom0-args ce.shell.
@@ -64,6 +64,9 @@ func raise(m *testing.M) (code int, err error) {
 	if *upIn != "" {
 		return useRack(m)
 	}
+	if listen, web, err = freePorts(); err != nil {
+		return 1, err
+	}
 	if dir, err = os.MkdirTemp("", "ce"); err != nil {
 		return 1, err
 	}
@@ -88,6 +91,19 @@ func raise(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	return runAll(m)
+}
+
+// freePorts finds two loopback addresses that nobody listens at.
+func freePorts() (a, b string, err error) {
+	for _, to := range []*string{&a, &b} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return "", "", fmt.Errorf("find a free port: %w", err)
+		}
+		defer l.Close() // after both are found, or they could be one
+		*to = l.Addr().String()
+	}
+	return a, b, nil
 }
 
 // useRack runs the tests on a rack that someone else has raised.
