@@ -150,7 +150,7 @@ func command(ctx context.Context, args ...string) *exec.Cmd {
 // cli runs the command line and gives what it printed and its exit code.
 func cli(t *testing.T, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 10*time.Minute) // also for those who clean up
 	defer cancel()
 	cmd := command(ctx, args...)
 	var out, errs bytes.Buffer
