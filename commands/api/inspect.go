@@ -38,7 +38,7 @@ func (s *Service) inspect(ctx context.Context, m *nats.Msg) any {
 	if len(row.Items) != 1 || json.Unmarshal(row.Items[0], &h) != nil || h.ID == "" {
 		return fail(events.CodeUnavailable, "the host could not be looked up")
 	}
-	reply, err := s.cfg.Bus.RequestWithContext(ctx, events.MachineRequestSubject(h.ID, "inspect"), fmt.Appendf(nil, `{"usage":%t}`, r.Usage))
+	reply, err := s.cfg.Bus.RequestWithContext(ctx, events.MachineRequestSubject(h.ID, "inspect"), fmt.Appendf(nil, `{"usage":%t,"all":%t}`, r.Usage, r.All))
 	if err != nil {
 		return fail(events.CodeConflict, "host %s does not answer (%v)", h.ID, err)
 	}

@@ -67,6 +67,18 @@ func TestQuestions(t *testing.T) {
 	if plan.Error != nil || len(plan.Plans) != 0 {
 		t.Fatalf("plan of a machine that is as it should be: %+v", plan)
 	}
+	var all inspectAnswer
+	ask("inspect", map[string]bool{"all": true}, &all)
+	w := all.Whole
+	if all.Error != nil || w == nil || len(all.Domains) != 1 || len(w.Stamps) != 1 || w.Stamps[0].VM != vm || len(w.Documents) != 1 ||
+		w.Documents[0].Generation.Number != p.number || w.Hypervisor.TotalMiB == 0 || w.Image != "test" {
+		t.Fatalf("asked for all: %+v, %+v", all, w)
+	}
+	var few inspectAnswer
+	ask("inspect", struct{}{}, &few)
+	if few.Whole != nil || len(few.Domains) != 1 {
+		t.Fatalf("asked for the domains: %+v", few)
+	}
 }
 
 // TestKillProcess kills the agent as a process at any moment of start, reboot, stop and start again; a sample of what the kill table

@@ -9,6 +9,7 @@ func InspectSubject(actor string) string { return "console." + actor + ".host" }
 type InspectRequest struct {
 	Host  events.MachineID `json:"host"`            // id, unique beginning of one, or name
 	Usage bool             `json:"usage,omitempty"` // tell only what its processors did, and list no domains
+	All   bool             `json:"all,omitempty"`   // tell all that the machine knows
 }
 
 // InspectAnswer is the reply: every domain but dom0 as the host's tools and xenstore say now.
@@ -17,6 +18,7 @@ type InspectAnswer struct {
 	Boot    string                `json:"boot,omitempty"`
 	Domains []events.DomainReport `json:"domains"`
 	Usage   *Usage                `json:"usage,omitempty"` // if it was asked for
+	Whole   *Whole                `json:"whole,omitempty"` // if all was asked for, by an agent that knows the question
 	Error   *events.Outcome       `json:"error,omitempty"`
 }
 
@@ -28,4 +30,13 @@ type Usage struct {
 	Dom0MS   int64 `json:"dom0_ms"`   // CPU time of the whole control domain; 0 on a modelled host
 	GuestsMS int64 `json:"guests_ms"` // CPU time of the domains that are there now
 	PCPUs    int   `json:"pcpus"`
+}
+
+// Whole is what a host tells beside its domains when all is asked for.
+type Whole struct {
+	Stamps     []events.StampReport    `json:"stamps"`         // all, also those whose domain is gone
+	Documents  []events.DocumentReport `json:"documents"`      // that the agent holds and obeys
+	Busy       []events.Ref            `json:"busy,omitempty"` // objects whose steps were under way just before the look
+	Hypervisor events.HypervisorReport `json:"hypervisor"`
+	Image      string                  `json:"image"` // version of the boot image
 }
