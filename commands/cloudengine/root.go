@@ -52,7 +52,8 @@ func (a *app) rootCommand() *cobra.Command {
 rack to try it in; all other commands talk to a server over the bus.
 
 Flags may also come from the environment (CLOUDENGINE_SERVER for --server, and so on) or from a YAML file (--config, by default
-config.yaml in the cloudengine directory of your configuration directory), in that order of strength.
+config.yaml in the cloudengine directory of your configuration directory, else /etc/cloudengine/config.yaml), in that order of strength.
+"cloudengine init" writes one.
 
 Exit codes: 0 ok, 1 error, 2 usage, 3 not found, 4 conflict, 5 refused by a guard (see --override), 6 timeout (what was begun goes on).`,
 		Example: `  cloudengine serve
@@ -71,7 +72,7 @@ Exit codes: 0 ok, 1 error, 2 usage, 3 not found, 4 conflict, 5 refused by a guar
 	f.StringVar(&a.configFile, "config", "", "YAML file with values of flags")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(a.vmCommand(), a.machineCommand(), a.hostCommand(), a.templateCommand(), a.accountCommand(), a.userCommand(),
-		a.secretCommand(), a.opCommand(), a.feedCommand(), a.verifyCommand(), a.historyCommand(), a.whyCommand(), a.serveCommand(), a.rackCommand(), a.versionCommand())
+		a.secretCommand(), a.opCommand(), a.feedCommand(), a.verifyCommand(), a.historyCommand(), a.whyCommand(), a.initCommand(), a.checkCommand(), a.serveCommand(), a.rackCommand(), a.versionCommand())
 	for _, c := range root.Commands() {
 		usageErrors(c)
 	}

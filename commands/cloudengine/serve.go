@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // serveOptions say how a server runs.
@@ -52,7 +53,11 @@ Three servers: give each its own --name and --data, and all of them the same --c
 			return serve(cmd.Context(), o, log)
 		},
 	}
-	fs := cmd.Flags()
+	o.flags(cmd.Flags())
+	return cmd
+}
+
+func (o *serveOptions) flags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.data, "data", "data", "directory of everything that is kept")
 	fs.StringVar(&o.listen, "listen", "127.0.0.1:4222", "where the bus listens for clients and machines")
 	fs.StringVar(&o.http, "http", "127.0.0.1:8080", "where HTTP listens (health; what machines boot); empty: nowhere")
@@ -66,7 +71,6 @@ Three servers: give each its own --name and --data, and all of them the same --c
 	fs.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	fs.DurationVar(&o.silence, "silence", 30*time.Second, "after how long without a sign of life a machine counts as silent")
 	o.netboot.flags(fs)
-	return cmd
 }
 
 // check finds mistakes that can be told before anything is started. onCommandLine says that the DSN was given where others see it.
@@ -117,6 +121,13 @@ func serve(ctx context.Context, o serveOptions, log *slog.Logger) error {
 		return err
 	}
 	defer unlock()
+	warnings, err := preflight(ctx, o)
+	if err != nil {
+		return fmt.Errorf("start: %w", err)
+	}
+	for _, w := range warnings {
+		log.Warn("see \"cloudengine check\"", "check", w.Check, "found", w.Message, "mend", w.Mend)
+	}
 	s := &server{opts: o, log: log, parts: newSupervisor(log), activity: newActivity(), machinesChanged: make(chan struct{}, 1)}
 	if err = s.start(ctx); err == nil {
 		log.Info("ready", "bus", s.plane.Bus.ClientURL(), "http", o.http, "key", filepath.Join(o.data, adminKeyFile))

@@ -9,7 +9,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-	"gopkg.in/yaml.v3"
 )
 
 // ofOneCall are flags that make sense for one call alone, so neither the environment nor the file sets them.
@@ -46,6 +45,20 @@ func envName(flag string) string {
 	return "CLOUDENGINE_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
+// hostConfig is the file of a host that runs "serve"; the package installs it.
+const hostConfig = "/etc/cloudengine/config.yaml"
+
+// defaultConfig gives the user's file, or the host's if the user has none.
+func defaultConfig() string {
+	if dir, err := os.UserConfigDir(); err == nil {
+		own := filepath.Join(dir, "cloudengine", "config.yaml")
+		if _, err := os.Stat(own); !errors.Is(err, os.ErrNotExist) {
+			return own
+		}
+	}
+	return hostConfig
+}
+
 // readConfig reads the file's values for a command: those at the top level, and those below the command's noun, which are stronger:
 //
 //	server: nats://10.0.0.1:4222
@@ -57,74 +70,19 @@ func (a *app) readConfig(cmd *cobra.Command) (map[string]string, error) {
 	}
 	path, asked := a.configFile, a.configFile != ""
 	if !asked {
-		dir, err := os.UserConfigDir()
-		if err != nil {
-			return nil, nil // no home: no file
-		}
-		path = filepath.Join(dir, "cloudengine", "config.yaml")
+		path = defaultConfig()
 	}
 	raw, err := os.ReadFile(path)
-	if errors.Is(err, os.ErrNotExist) && !asked {
+	if errors.Is(err, os.ErrNotExist) && (!asked || cmd.Annotations[makesConfig] != "") {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, usageError{fmt.Errorf("read configuration: %w", err)}
 	}
 	a.configFile = path
-	var tree map[string]any
-	if err := yaml.Unmarshal(raw, &tree); err != nil {
-		return nil, usageError{fmt.Errorf("read configuration %s: %w", a.configFile, err)}
+	out, err := valuesFor(cmd, raw)
+	if err != nil {
+		return nil, usageError{fmt.Errorf("read configuration %s: %w", path, err)}
 	}
-	out := map[string]string{}
-	section := strings.Fields(cmd.CommandPath())
-	for _, word := range append([]string{""}, section[1:]...) {
-		below := tree
-		if word != "" {
-			var ok bool
-			if below, ok = tree[word].(map[string]any); !ok {
-				break
-			}
-		}
-		flatten(below, out)
-		tree = below
-	}
-	return out, a.unknownKeys(cmd.Root(), out)
-}
-
-func flatten(tree map[string]any, into map[string]string) {
-	for k, v := range tree {
-		switch v := v.(type) {
-		case map[string]any: // a section
-		case []any:
-			words := make([]string, len(v))
-			for i, w := range v {
-				words[i] = fmt.Sprint(w)
-			}
-			into[k] = strings.Join(words, ",")
-		default:
-			into[k] = fmt.Sprint(v)
-		}
-	}
-}
-
-// unknownKeys refuses a key that is no flag of any command: a typing mistake must not pass in silence.
-func (a *app) unknownKeys(root *cobra.Command, keys map[string]string) error {
-	for k := range keys {
-		if !hasFlag(root, k) {
-			return usagef("configuration %s: no command has a flag --%s", a.configFile, k)
-		}
-	}
-	return nil
-}
-
-func hasFlag(c *cobra.Command, name string) bool {
-	if c.Flags().Lookup(name) != nil || c.PersistentFlags().Lookup(name) != nil {
-		return true
-	}
-	for _, sub := range c.Commands() {
-		if hasFlag(sub, name) {
-			return true
-		}
-	}
-	return false
+	return out, nil
 }
