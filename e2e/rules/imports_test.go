@@ -74,7 +74,7 @@ var never = []struct{ from, to, why string }{
 
 // pure packages and the imports that would make them impure.
 var (
-	pure   = []string{"cloudengine/events", "cloudengine/events/desired", "cloudengine/commands", "cloudengine/projections/history", "cloudengine/workers/host/plan"}
+	pure   = []string{"cloudengine/events", "cloudengine/events/desired", "cloudengine/commands", "cloudengine/projections/history", "cloudengine/projections/verify", "cloudengine/workers/host/plan"}
 	impure = []string{"os", "net/http", "log", "log/slog", "math/rand", "math/rand/v2", "crypto/rand", "context", "os/exec", "database/sql", "github.com/nats-io/nats.go"}
 )
 
