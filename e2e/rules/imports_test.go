@@ -53,6 +53,7 @@ var only = []struct {
 	{"github.com/bougou/go-ipmi", []string{"cloudengine/workers/power"}, "one place talks to BMCs"},
 	{"github.com/u-root/mkuimage", []string{"cloudengine/bootimage"}, "u-root builds the image and nothing else"},
 	{"github.com/u-root/gobusybox", []string{"cloudengine/bootimage"}, "u-root builds the image and nothing else"},
+	{"golang.org/x/mod", []string{"cloudengine/events/audit"}, "one place knows the tree of the log and its notes"},
 	{"github.com/vishvananda/netns", []string{"cloudengine/e2e/rack"}, "only the virtual rack makes namespaces"},
 }
 
@@ -74,7 +75,7 @@ var never = []struct{ from, to, why string }{
 
 // pure packages and the imports that would make them impure.
 var (
-	pure   = []string{"cloudengine/events", "cloudengine/events/desired", "cloudengine/commands", "cloudengine/projections/history", "cloudengine/projections/verify", "cloudengine/workers/host/plan"}
+	pure   = []string{"cloudengine/events", "cloudengine/events/desired", "cloudengine/events/audit", "cloudengine/commands", "cloudengine/projections/history", "cloudengine/projections/verify", "cloudengine/workers/host/plan"}
 	impure = []string{"os", "net/http", "log", "log/slog", "math/rand", "math/rand/v2", "crypto/rand", "context", "os/exec", "database/sql", "github.com/nats-io/nats.go"}
 )
 

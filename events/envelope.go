@@ -1,0 +1,116 @@
+package events
+
+import (
+	"bytes"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Envelope is a stored block with its decisions as the bytes that lie there. They share memory with the payload.
+type Envelope struct {
+	Format    int
+	Term      uint64
+	First     uint64
+	TimeText  []byte // as it lies there, without its quotes
+	Time      time.Time
+	Prev      string
+	Decisions [][]byte
+}
+
+// Last gives the number of the block's last decision.
+func (e *Envelope) Last() uint64 { return e.First + uint64(len(e.Decisions)) - 1 }
+
+// Header gives the block without its decisions.
+func (e *Envelope) Header() Block {
+	return Block{Format: e.Format, Term: e.Term, First: e.First, Time: e.Time, Prev: e.Prev}
+}
+
+// OpenEnvelope finds the decisions in a stored payload without decoding them: what it gives is where DecodeBlock would look, for every
+// payload that both accept. A field that is there twice, or in other letters, is refused.
+func OpenEnvelope(payload []byte) (*Envelope, error) {
+	e := &Envelope{}
+	s := scanner{b: payload}
+	if err := e.read(&s); err != nil {
+		return nil, fmt.Errorf("open block: %w", err)
+	}
+	if e.Format != Format {
+		return nil, fmt.Errorf("open block %d: format %d is not known to this version, which reads format %d", e.First, e.Format, Format)
+	}
+	if e.First == 0 || e.Term == 0 || len(e.Decisions) == 0 {
+		return nil, fmt.Errorf("open block %d: first, term and decisions must not be empty", e.First)
+	}
+	return e, nil
+}
+
+var envelopeFields = []string{"format", "term", "first", "time", "prev", "decisions"}
+
+func (e *Envelope) read(s *scanner) error {
+	seen := map[string]bool{}
+	err := s.object(func(key []byte) error {
+		name := ""
+		for _, f := range envelopeFields {
+			if strings.EqualFold(f, string(key)) {
+				name = f
+			}
+		}
+		if name == "" {
+			_, err := s.value()
+			return err
+		}
+		if name != string(key) || seen[name] {
+			return fmt.Errorf("field %q is there twice or in other letters", key)
+		}
+		seen[name] = true
+		return e.field(s, name)
+	})
+	if err != nil {
+		return err
+	}
+	return s.end()
+}
+
+func (e *Envelope) field(s *scanner, name string) error {
+	if name == "decisions" {
+		return s.array(func() error {
+			d, err := s.value()
+			if err == nil && d[0] != '{' {
+				err = fmt.Errorf("decision %d is no object", len(e.Decisions)+1)
+			}
+			e.Decisions = append(e.Decisions, d)
+			return err
+		})
+	}
+	v, err := s.value()
+	if err != nil {
+		return err
+	}
+	switch name {
+	case "format":
+		e.Format, err = strconv.Atoi(string(v))
+	case "term":
+		e.Term, err = strconv.ParseUint(string(v), 10, 64)
+	case "first":
+		e.First, err = strconv.ParseUint(string(v), 10, 64)
+	case "time":
+		if e.TimeText, err = plain(v); err == nil {
+			err = e.Time.UnmarshalText(e.TimeText)
+		}
+	case "prev":
+		v, err = plain(v)
+		e.Prev = string(v)
+	}
+	if err != nil {
+		return fmt.Errorf("field %q: %w", name, err)
+	}
+	return nil
+}
+
+// plain gives what is in a JSON string that has nothing escaped.
+func plain(v []byte) ([]byte, error) {
+	if len(v) < 2 || v[0] != '"' || bytes.IndexByte(v, '\\') >= 0 {
+		return nil, fmt.Errorf("%.40s: want a string with nothing escaped", v)
+	}
+	return v[1 : len(v)-1], nil
+}
