@@ -205,27 +205,6 @@ func decideSetSecret(d *decision, a SetSecret) error {
 	return nil
 }
 
-// OpenLog starts a term.
-type OpenLog struct {
-	Term  uint64 `json:"term"`
-	Cause string `json:"cause"`
-}
-
-func (a OpenLog) check() *Rejection {
-	if a.Term == 0 || a.Cause != "created" && a.Cause != "restored" && a.Cause != "reopened" {
-		return invalid("want a term from 1 and the cause created, restored or reopened")
-	}
-	return nil
-}
-
-func decideOpenLog(d *decision, a OpenLog) error {
-	if a.Term != d.s.term+1 {
-		return reject(events.CodeConflict, "the log is in term %d: the next is %d", d.s.term, d.s.term+1)
-	}
-	d.add(events.KindLog, events.LogID, events.LogOpened(a))
-	return nil
-}
-
 func (s *State) foldAccount(e events.Event, r events.Recorded) {
 	switch data := e.Data.(type) {
 	case events.AccountCreated:

@@ -19,6 +19,8 @@ type Audit struct {
 	names   map[string]string
 	vmScope map[string]string
 	ops     map[string]bool
+	epochs  map[events.VMID]events.Epoch
+	lost    bool // the log was restored or reopened, and not settled
 	broken  []string
 }
 
@@ -37,7 +39,7 @@ func NewAudit() *Audit {
 	return &Audit{
 		decided: map[seenKey]uint64{}, live: map[events.VMID]events.VMRunGranted{},
 		room: map[events.MachineID]int{}, used: map[events.MachineID]int{}, ghosts: map[string]ghostUse{},
-		names: map[string]string{}, vmScope: map[string]string{}, ops: map[string]bool{},
+		names: map[string]string{}, vmScope: map[string]string{}, ops: map[string]bool{}, epochs: map[events.VMID]events.Epoch{},
 	}
 }
 
@@ -73,6 +75,10 @@ func (a *Audit) Add(r events.Recorded) {
 func (a *Audit) event(r events.Recorded, e events.Event) {
 	vm := events.VMID(e.Aggregate.ID)
 	switch d := e.Data.(type) {
+	case events.LogOpened:
+		a.lost = d.Cause != events.CauseCreated
+	case events.LogSettled:
+		a.lost = false
 	case events.HostRegistered:
 		a.room[events.MachineID(e.Aggregate.ID)] = d.Capacity.AllocatableMiB
 	case events.VMRunGranted:
@@ -116,6 +122,13 @@ func (a *Audit) take(r events.Recorded, key, id string) {
 func (a *Audit) granted(r events.Recorded, vm events.VMID, d events.VMRunGranted) {
 	if g, runs := a.live[vm]; runs {
 		a.fail(r, "I1", "VM %s is granted to %s and was already granted to %s", vm, d.Host, g.Host)
+	}
+	if last, had := a.epochs[vm]; had && d.Epoch.Compare(last) <= 0 {
+		a.fail(r, "I1", "VM %s is granted under epoch %s after %s", vm, d.Epoch, last)
+	}
+	a.epochs[vm] = d.Epoch
+	if a.lost && (r.Verb != "adopt_orphan" || d.Epoch.Term >= r.Term) {
+		a.fail(r, "I5", "VM %s is granted before the log was settled", vm)
 	}
 	mib := d.MemoryMiB + d.OverheadMiB
 	a.live[vm] = d

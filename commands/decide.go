@@ -17,7 +17,8 @@ var verbs map[string]entry
 
 func init() { // a table that its own entries refer to cannot be a plain variable
 	verbs = map[string]entry{
-		"log.open":                   verb(internal(ActorBootstrap), decideOpenLog),
+		"log.open":                   verb(user(events.RoleAdmin).or(ActorBootstrap), decideOpenLog),
+		"log.settle":                 verb(user(events.RoleAdmin), decideSettleLog),
 		"account.create":             verb(user(events.RoleAdmin), decideCreateAccount),
 		"account.delete":             verb(user(events.RoleAdmin), decideDeleteAccount),
 		"user.create":                verb(user(events.RoleAdmin).or(ActorBootstrap), decideCreateUser),
@@ -28,6 +29,8 @@ func init() { // a table that its own entries refer to cannot be a plain variabl
 		"machine.add":                verb(user(events.RoleOperate), decideAddMachine),
 		"machine.remove":             verb(user(events.RoleAdmin), decideRemoveMachine),
 		"machine.power":              verb(user(events.RoleOperate), decidePower),
+		"machine.set_image":          verb(user(events.RoleOperate), decideSetMachineImage),
+		"machine.report_discovered":  verb(internal(ActorNetboot), decideReportDiscovered),
 		"machine.enrol":              verb(internal(machinePrefix), decideEnrol),
 		"machine.report":             verb(internal(machinePrefix), decideReport),
 		"machine.report_boot_served": verb(internal(ActorNetboot), decideBootServed),
@@ -35,6 +38,10 @@ func init() { // a table that its own entries refer to cannot be a plain variabl
 		"machine.report_bmc":         verb(internal(ActorPower), decideReportBMC),
 		"machine.report_silent":      verb(internal(ActorLiveness), decideSilent),
 		"machine.report_returned":    verb(internal(ActorLiveness), decideReturned),
+		"bootimage.register":         verb(user(events.RoleOperate).or(ActorNetboot), decideRegisterBootimage),
+		"bootimage.remove":           verb(user(events.RoleAdmin), decideRemoveBootimage),
+		"bootimage.set_default":      verb(user(events.RoleOperate), decideSetDefaultBootimage),
+		"discovered.drop":            verb(user(events.RoleOperate), decideDropDiscovered),
 		"host.cordon":                verb(user(events.RoleOperate), decideCordon),
 		"host.uncordon":              verb(user(events.RoleOperate), decideUncordon),
 		"host.stop_orphan":           verb(user(events.RoleOperate), decideStopOrphan),

@@ -51,6 +51,9 @@ func decideEnrol(d *decision, a Enrolment) error {
 	}
 	old := m.Boot
 	d.add(events.KindMachine, string(m.ID), events.MachineEnrolled{Boot: a.Boot, Key: a.Key, Image: a.Image, TokenSHA256: a.TokenSHA256, Inventory: a.Inventory})
+	if wrong := m.otherImage(a); wrong != "" { // it is the machine; but something is not as we think
+		d.add(events.KindMachine, string(m.ID), events.MachineContradicted{Code: events.CodeContradicts, Message: wrong, Boot: a.Boot})
+	}
 	if old != "" {
 		d.endGrants(m, old, events.ProofNewBoot)
 		if h, ok := d.s.hosts[m.ID]; ok {

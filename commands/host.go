@@ -106,6 +106,9 @@ func decideStopOrphan(d *decision, a StopOrphan) error {
 	if err != nil || o.stopping {
 		return err
 	}
+	if vm, ok := d.s.vms[o.domain.VM]; ok && d.s.lost(vm, o.domain) {
+		return reject(events.CodeConflict, "the domain is VM %q's, by a grant that the log has lost: take it back (host orphan adopt), then stop the VM", vm.Data.Name)
+	}
 	d.add(events.KindHost, string(h.ID), events.HostOrphanStopWanted{Boot: h.Boot, UUID: a.UUID})
 	return nil
 }
@@ -131,13 +134,19 @@ func decideAdoptOrphan(d *decision, a AdoptOrphan) error {
 	if !ok {
 		return reject(events.CodeNotFound, "there is no VM %s", a.VM)
 	}
+	owner, known := d.s.vms[o.domain.VM]
+	lost := known && d.s.lost(owner, o.domain)
 	switch {
-	case vm.Grant != nil || len(vm.ghosts) > 0:
+	case lost && owner != vm:
+		return reject(events.CodeConflict, "the domain is VM %q's, by a grant that the log has lost: it can only be that VM's again", owner.Data.Name)
+	case !lost && (vm.Grant != nil || len(vm.ghosts) > 0):
 		return reject(events.CodeConflict, "VM %q may have a domain already: it cannot adopt one", vm.Data.Name)
 	case o.stopping:
 		return reject(events.CodeConflict, "the orphan is being stopped")
 	case !d.s.ready(h) || m.Boot != h.Boot || m.BootOver || m.Silent:
 		return reject(events.CodeConflict, "host %q is silent, or has not reported completely: wait", h.Name)
+	case lost:
+		return d.takeBack(vm, h, o)
 	case o.domain.MemoryMiB != vm.Data.MemoryMiB || o.domain.VCPUs != vm.Data.VCPUs:
 		return reject(events.CodeConflict, "the orphan has %d MiB and %d vCPUs, VM %q has %d MiB and %d: they must be equal",
 			o.domain.MemoryMiB, o.domain.VCPUs, vm.Data.Name, vm.Data.MemoryMiB, vm.Data.VCPUs)

@@ -19,6 +19,9 @@ type Machine struct {
 	Key   string // of that boot
 	Image string
 
+	WantedImage string // version that it is given at its next boot; empty: the default
+	ImageBefore string // version that a roll back means; empty: not known
+
 	Silent     bool
 	BootOver   bool   // power was proven off after this boot enrolled: it cannot report any more
 	Power      string // events.PowerIsOn …; empty: never read
@@ -27,14 +30,15 @@ type Machine struct {
 	bmcChecked bool
 	BMCGUID    string // of the controller that was proven healthy; no other one's word is proof
 
-	tokens    []string // SHA-256 of the tokens that were served and not used, oldest first
-	usedToken string
-	counter   uint64 // of the last report that was recorded
-	ops       []events.IntentID
-	powerOp   events.IntentID // the latest power operation that is not just a look
-	powerGoal string          // its action
-	powerBoot string          // the boot that it was decided about
-	complaint string          // the last contradiction that was recorded
+	tokens      []string          // SHA-256 of the tokens that were served and not used, oldest first
+	tokenImages map[string]string // which image each of them came with
+	usedToken   string
+	counter     uint64 // of the last report that was recorded
+	ops         []events.IntentID
+	powerOp     events.IntentID // the latest power operation that is not just a look
+	powerGoal   string          // its action
+	powerBoot   string          // the boot that it was decided about
+	complaint   string          // the last contradiction that was recorded
 }
 
 // maxTokens bounds the served boots that are remembered for one machine.
@@ -105,6 +109,7 @@ func decideAddMachine(d *decision, a AddMachine) error {
 		}
 	}
 	d.add(events.KindMachine, d.newID(), events.MachineAdded(a))
+	d.addDiscovered(a)
 	return nil
 }
 
@@ -229,6 +234,9 @@ func (s *State) foldMachine(e events.Event) {
 		if len(m.tokens) > maxTokens {
 			m.tokens = m.tokens[len(m.tokens)-maxTokens:]
 		}
+		m.noteServed(data)
+	case events.MachineImageWanted:
+		m.WantedImage, m.ImageBefore = data.Image, data.Before
 	case events.MachineEnrolled:
 		s.foldEnrolled(m, data)
 	case events.MachineSilent:
@@ -281,6 +289,17 @@ func (s *State) foldEnrolled(m *Machine, data events.MachineEnrolled) {
 		}
 	}
 	m.usedToken = data.TokenSHA256
+}
+
+// noteServed remembers which image came with a token, for the tokens that are remembered.
+func (m *Machine) noteServed(data events.MachineBootServed) {
+	images := map[string]string{data.TokenSHA256: data.Image}
+	for _, t := range m.tokens {
+		if image, ok := m.tokenImages[t]; ok {
+			images[t] = image
+		}
+	}
+	m.tokenImages = images
 }
 
 // foldBootOver takes the host out of placement until it has booted anew.

@@ -25,7 +25,7 @@ func (s *State) reactions(r events.Recorded) []Command {
 			ended[events.VMID(e.Aggregate.ID)] = true
 			room = true
 		case events.HostReady, events.HostUncordoned, events.HostOrphanGone, events.VMStaleDomainEnded, events.MachineReturned,
-			events.MachinePowerObserved, events.OperationTimedOut: // the last two may end the cutting of a power
+			events.LogSettled, events.MachinePowerObserved, events.OperationTimedOut: // the last two may end the cutting of a power
 			room = true
 		case events.VMRunGranted:
 			s.round.placed = s.round.placed || r.Actor == ActorReaction

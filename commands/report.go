@@ -126,7 +126,7 @@ func (r *reported) refuseLies() error {
 		}
 		if r.holds(vm.Grant, x.Epoch) {
 			r.present[vm.ID] = x
-		} else if r.ghost(vm, x.Epoch) == nil {
+		} else if r.ghost(vm, x.Epoch) == nil && !r.d.s.lost(vm, x) {
 			return r.m.contradict(events.CodeContradicts, fmt.Sprintf("machine %s reports a domain of VM %s under epoch %s, which it does not hold", r.m.Name, vm.ID, x.Epoch))
 		}
 	}
@@ -153,6 +153,8 @@ func (r *reported) domains() {
 			r.orphan(x)
 		case r.holds(vm.Grant, x.Epoch):
 			r.observe(vm, x)
+		case r.lost(x):
+			r.orphan(x)
 		default:
 			if g := r.ghost(vm, x.Epoch); g != nil && g.Ending != ghostSeen {
 				r.d.add(events.KindVM, string(vm.ID), events.VMStaleDomainFound{Host: r.m.ID, Boot: r.a.Boot, Epoch: x.Epoch, State: x.State})
@@ -168,6 +170,10 @@ func (r *reported) orphan(x events.DomainReport) {
 	if known && sameDomain(have.domain, x) || x.State == events.DomainDying || !known && len(r.h.orphans) >= 64 {
 		return
 	}
+	if r.lost(x) {
+		r.d.add(events.KindHost, string(r.h.ID), events.HostOrphanFound{Boot: r.a.Boot, Domain: x})
+		return
+	}
 	for v := range r.h.grants {
 		_, there := r.present[v] // with its stamp: then this is one more, made by someone else
 		if string(v) == x.UUID || r.d.s.vms[v].Grant.Adopt == x.UUID && !there {
@@ -180,6 +186,12 @@ func (r *reported) orphan(x events.DomainReport) {
 		}
 	}
 	r.d.add(events.KindHost, string(r.h.ID), events.HostOrphanFound{Boot: r.a.Boot, Domain: x})
+}
+
+// lost says whether a domain runs under a grant of a part of the log that is lost.
+func (r *reported) lost(x events.DomainReport) bool {
+	vm, ok := r.d.s.vms[x.VM]
+	return ok && x.Stamped && !r.holds(vm.Grant, x.Epoch) && r.ghost(vm, x.Epoch) == nil && r.d.s.lost(vm, x)
 }
 
 // sameDomain leaves the weight out: it is not always known.
@@ -269,7 +281,7 @@ func (r *reported) steps() {
 func (r *reported) complete() {
 	listed := map[string]bool{}
 	for _, x := range r.a.Domains {
-		if _, known := r.d.s.vms[x.VM]; !x.Stamped || !known { // another domain, of a VM of ours, may have the same UUID
+		if _, known := r.d.s.vms[x.VM]; !x.Stamped || !known || r.lost(x) { // another domain, of a VM of ours, may have the same UUID
 			listed[x.UUID] = true
 		}
 	}
@@ -284,7 +296,7 @@ func (r *reported) complete() {
 			r.d.add(events.KindVM, string(vm.ID), events.VMDomainObserved{Host: r.m.ID, Epoch: vm.Grant.Epoch, State: events.DomainAbsent})
 		}
 	}
-	if !r.d.s.ready(r.h) && r.h.Boot == r.a.Boot {
+	if !r.d.s.ready(r.h) && r.h.Boot == r.a.Boot && (r.a.Term >= r.d.s.term || r.d.s.term == 1) { // what documents of a lower term asked for is over
 		r.d.add(events.KindHost, string(r.h.ID), events.HostReady{Boot: r.a.Boot, Term: r.d.s.term})
 	}
 }

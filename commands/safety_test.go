@@ -26,9 +26,16 @@ func TestI1NewTermNeedsNewCompleteReports(t *testing.T) {
 	w := running(t)
 	w.createVM("db", 128)
 	w.must(w.as(ActorBootstrap, "log.open", OpenLog{2, "restored"}))
-	w.refused(w.do("vm.start", StartVM{VM: w.vm("db")}), events.CodeNoCapacity, "")
-	w.must(w.report("host1", events.Report{Complete: true, Domains: []events.DomainReport{w.domain("web", events.DomainRunning)}}))
+	w.refused(w.do("vm.start", StartVM{VM: w.vm("db")}), events.CodeConflict, "")
+	w.refused(w.do("log.settle", SettleLog{2}), events.CodeGuard, GuardUnreported)
+	w.report("host1", events.Report{Complete: true, Term: 1, Domains: []events.DomainReport{w.domain("web", events.DomainRunning)}})
+	w.refused(w.do("log.settle", SettleLog{2}), events.CodeGuard, GuardUnreported) // it may yet do what a document of the lost log asks for
+	w.must(w.report("host1", events.Report{Complete: true, Term: 2, Domains: []events.DomainReport{w.domain("web", events.DomainRunning)}}))
+	w.refused(w.do("vm.start", StartVM{VM: w.vm("db")}), events.CodeConflict, "")
+	w.must(w.do("log.settle", SettleLog{2}))
+	w.nothing(w.do("log.settle", SettleLog{2}))
 	w.must(w.do("vm.start", StartVM{VM: w.vm("db")}))
+	w.audit()
 }
 
 // A power-off was allowed because nothing ran: nothing is started there while it is under way.

@@ -8,9 +8,11 @@ import (
 
 // State is what deciding needs to know of the whole cloud: a fold of the log. Not safe for concurrent use.
 type State struct {
-	term uint64
-	last uint64    // number of the last decision folded
-	time time.Time // of its block
+	term    uint64
+	cause   string    // of the term
+	settled bool      // nothing of a lost part of the log has to be found out
+	last    uint64    // number of the last decision folded
+	time    time.Time // of its block
 
 	versions map[events.Ref]uint64
 	seen     seenIndex
@@ -25,6 +27,11 @@ type State struct {
 	hosts     map[events.MachineID]*Host
 	vms       map[events.VMID]*VM
 	ops       map[events.IntentID]*Operation // that are not over
+
+	images       map[string]*Bootimage // by version
+	defaultImage string                // version; empty: none was set
+	discovered   map[string]*Discovered
+	dropped      []string // ids of discovered machines that are not recorded again, oldest first
 
 	names    map[string]string // scope + name → id
 	keys     map[string]events.Ref
@@ -47,10 +54,11 @@ func NewState() *State {
 		hosts:     map[events.MachineID]*Host{},
 		vms:       map[events.VMID]*VM{},
 		ops:       map[events.IntentID]*Operation{},
-		names:     map[string]string{},
-		keys:      map[string]events.Ref{},
-		macs:      map[string]events.MachineID{},
-		waiting:   map[events.VMID]bool{},
+		images:    map[string]*Bootimage{}, discovered: map[string]*Discovered{},
+		names:   map[string]string{},
+		keys:    map[string]events.Ref{},
+		macs:    map[string]events.MachineID{},
+		waiting: map[events.VMID]bool{},
 	}
 }
 
@@ -89,8 +97,8 @@ func (s *State) Evolve(r events.Recorded) {
 // fold routes an event to its aggregate.
 func (s *State) fold(e events.Event, r events.Recorded) {
 	switch d := e.Data.(type) {
-	case events.LogOpened:
-		s.term = d.Term
+	case events.LogOpened, events.LogSettled:
+		s.foldLog(e)
 	case events.Unknown:
 		s.unknowns = append(s.unknowns, d.Type)
 	default:
@@ -107,6 +115,10 @@ func (s *State) fold(e events.Event, r events.Recorded) {
 			s.foldVM(e, r)
 		case events.KindOperation:
 			s.foldOperation(e)
+		case events.KindBootimage:
+			s.foldBootimage(e)
+		case events.KindDiscovered:
+			s.foldDiscovered(e)
 		}
 	}
 }

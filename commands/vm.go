@@ -15,6 +15,7 @@ type VM struct {
 	Unknown bool   // its host is silent
 
 	counter  uint64 // of the last epoch
+	base     uint64 // the counter when the present term began: higher ones of lower terms are of a lost part of the log
 	restarts int
 	ghosts   []Grant // ended by a human's word only, until their domains are proven gone
 	seen     events.VMDomainObserved
@@ -219,7 +220,7 @@ func (s *State) foldWant(vm *VM, data events.VMRunWanted) {
 }
 
 func (s *State) foldGrant(vm *VM, data events.VMRunGranted) {
-	vm.counter = data.Epoch.Counter
+	vm.counter = max(vm.counter, data.Epoch.Counter)
 	vm.Grant = &Grant{Host: data.Host, Boot: data.Boot, Epoch: data.Epoch, MemoryMiB: data.MemoryMiB + data.OverheadMiB, VCPUs: data.VCPUs, Adopt: data.Adopt}
 	vm.Unknown, vm.failure, vm.restarts = false, "", 0
 	vm.seen = events.VMDomainObserved{}

@@ -46,6 +46,9 @@ func decideStartVM(d *decision, a StartVM) error {
 
 // startAnew grants a VM that has no grant, or refuses with the reason of each host.
 func (d *decision) startAnew(vm *VM, only events.MachineID) error {
+	if err := d.mayStart(vm); err != nil {
+		return err
+	}
 	h, table := d.s.place(vm.need(only))
 	if h == nil {
 		return noCapacity(table)
@@ -62,6 +65,9 @@ func (d *decision) startWithoutProof(vm *VM, only events.MachineID) error {
 	if !d.c.overrides(GuardEndProof) {
 		return guarded(GuardEndProof, "VM %q is Unknown: %s is silent, and nothing proves that the VM ended there. Prove it (machine power off, or let the host boot again), or say so yourself with --override=%s --reason \"…\"",
 			vm.Data.Name, d.whereabouts(vm), GuardEndProof)
+	}
+	if err := d.mayStart(vm); err != nil {
+		return err
 	}
 	h, table := d.s.place(vm.need(only))
 	if h == nil {
@@ -108,6 +114,9 @@ func decidePlaceVM(d *decision, a VMRef) error {
 	vm, ok := d.s.vms[a.VM]
 	if !ok || vm.Grant != nil || vm.Want == events.WantStopped {
 		return nil
+	}
+	if err := d.mayStart(vm); err != nil {
+		return err
 	}
 	h, table := d.s.place(vm.need(""))
 	if h == nil {
@@ -195,7 +204,7 @@ func (d *decision) running(id events.VMID) (*VM, error) {
 	case vm.Unknown:
 		return nil, reject(events.CodeConflict, "VM %q is Unknown: %s is silent", vm.Data.Name, d.whereabouts(vm))
 	}
-	return vm, nil
+	return vm, d.mayStart(vm) // what its host is told of it waits too
 }
 
 func decideRebootVM(d *decision, a VMRef) error {

@@ -9,6 +9,7 @@ import (
 // decoders holds every event of every version that this program can read, by its permanent wire name.
 var decoders = map[string]func(json.RawMessage) (Payload, error){
 	"log.opened.v1":              decode[LogOpened],
+	"log.settled.v1":             decode[LogSettled],
 	"account.created.v1":         decode[AccountCreated],
 	"account.deleted.v1":         decode[AccountDeleted],
 	"user.created.v1":            decode[UserCreated],
@@ -26,6 +27,13 @@ var decoders = map[string]func(json.RawMessage) (Payload, error){
 	"machine.silent.v1":          decode[MachineSilent],
 	"machine.returned.v1":        decode[MachineReturned],
 	"machine.contradicted.v1":    decode[MachineContradicted],
+	"machine.image_wanted.v1":    decode[MachineImageWanted],
+	"bootimage.registered.v1":    decode[BootimageRegistered],
+	"bootimage.removed.v1":       decode[BootimageRemoved],
+	"bootimage.default_set.v1":   decode[BootimageDefaultSet],
+	"discovered.found.v1":        decode[DiscoveredFound],
+	"discovered.dropped.v1":      decode[DiscoveredDropped],
+	"discovered.added.v1":        decode[DiscoveredAdded],
 	"host.registered.v1":         decode[HostRegistered],
 	"host.ready.v1":              decode[HostReady],
 	"host.cordoned.v1":           decode[HostCordoned],

@@ -91,6 +91,7 @@ type Report struct {
 	Boot     string         `json:"boot"`
 	Counter  uint64         `json:"counter"` // rises with each new report of this boot; the same while it is repeated
 	Complete bool           `json:"complete"`
+	Term     uint64         `json:"term,omitempty"` // with Complete: nothing will be done any more that a document of a lower term asked for
 	Capacity *Capacity      `json:"capacity,omitempty"`
 	Domains  []DomainReport `json:"domains,omitempty"`
 	Ended    []DomainEnded  `json:"ended,omitempty"`

@@ -37,7 +37,7 @@ const (
 
 // Models lists the read models, in the order in which an event is applied to them.
 func Models() []*Model {
-	return []*Model{accounts, users, secrets, machines, hosts, orphans, templates, vms, grants, operations}
+	return []*Model{accounts, users, secrets, bootimages, machines, discovered, hosts, orphans, templates, vms, grants, operations, terms}
 }
 
 // tables tells the table of each kind of aggregate.
@@ -139,6 +139,28 @@ func ApplyPart(s Store, r *events.Recorded, p Part) (parked bool, err error) {
 		return false, fmt.Errorf("apply decision %d: %w", r.Number, broken.error)
 	}
 	return true, err
+}
+
+// ApplyAll applies all parts of a decision, in order. A part that cannot be applied, or whose object is in parked, is parked: its object is
+// added to parked, and it is among what is returned. The error is the store's.
+func ApplyAll(s Store, parked map[events.Ref]bool, r *events.Recorded) ([]Parked, error) {
+	var stops []Parked
+	for _, p := range Parts(r) {
+		why := ErrParked
+		if !parked[p.Object(r)] {
+			park, err := ApplyPart(s, r, p)
+			if err == nil {
+				continue
+			}
+			if !park {
+				return stops, err
+			}
+			why = err
+		}
+		parked[p.Object(r)] = true
+		stops = append(stops, p.Park(r, why))
+	}
+	return stops, nil
 }
 
 func applyEvent(f *fold, e events.Event) error {

@@ -173,6 +173,19 @@ func TestHostCapacity(t *testing.T) {
 	}
 }
 
+func TestTerms(t *testing.T) {
+	x := withVM(t)
+	x.on(events.KindLog, events.LogID, events.LogOpened{Term: 2, Cause: events.CauseRestored})
+	row := func() *Term { return x.rows[termTable]["000002"].(*Term) }
+	if r := row(); r.Settled || r.SettledAt != nil || r.Cause != events.CauseRestored {
+		t.Fatalf("opened: %+v", r)
+	}
+	x.on(events.KindLog, events.LogID, events.LogSettled{Term: 2, Unreported: []events.MachineID{"h"}})
+	if r := row(); !r.Settled || r.SettledAt == nil || string(r.Unreported) != `["h"]` {
+		t.Fatalf("settled: %+v", r)
+	}
+}
+
 func TestHostsAreNotReadyInANewTerm(t *testing.T) {
 	x := withVM(t)
 	if !x.host().Ready {

@@ -26,7 +26,8 @@ type Worker[O any] interface {
 
 // Snapshot is what a worker has to say after one look at its machine.
 type Snapshot struct {
-	Complete bool // no step was under way: every domain is in it
+	Complete bool   // no step was under way: every domain is in it
+	Term     uint64 // of the documents: with Complete, nothing will be done any more that one of a lower term asked for
 	Domains  []events.DomainReport
 	Ended    []events.DomainEnded
 	Failed   []events.StepFailed
@@ -156,10 +157,10 @@ func (l *Loop[O]) pass(ctx context.Context) time.Duration {
 		return min(l.opt.Retry<<min(l.failing-1, 6), 30*time.Second, l.opt.Interval)
 	}
 	l.failing = 0
-	docs := l.wishes.All()
+	docs, term := l.wishes.Present()
 	plans := l.worker.Plan(docs, seen)
 	snap := l.worker.Describe(docs, seen, busy)
-	snap.Complete = len(busy) == 0
+	snap.Complete, snap.Term = len(busy) == 0, term
 	snap.Failed = l.settle(plans, busy)
 	l.opt.Publish(snap) // BEFORE anything is done: a stale domain is told of even if it is gone a moment later
 	l.mu.Lock()

@@ -51,6 +51,7 @@ type Reporter struct {
 	sent    map[string]events.DomainReport
 	failed  map[string]events.StepFailed
 	ended   map[EndKey]bool
+	term    uint64 // the highest of the documents
 	cuts    uint64 // how often the connection was lost
 	cut     uint64 // how often before the report that is under way
 	apart   bool   // the ends go without the domains once: the report that held both was refused
@@ -84,6 +85,10 @@ func (r *Reporter) note(s Snapshot) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.latest = &s
+	if s.Term > r.term { // the log was restored: what is here has to be told anew
+		r.term, r.due, r.full = s.Term, true, nil
+		clear(r.sent)
+	}
 	now := keyed(s.Domains)
 	for k, d := range now {
 		if have, told := r.sent[k]; !told || have != d {
@@ -164,7 +169,7 @@ func (r *Reporter) next() *events.Report {
 	}
 	if r.full != nil && !r.passed(r.full) {
 		r.telling = r.full
-		rep.Complete, rep.Domains = true, r.full.Domains
+		rep.Complete, rep.Domains, rep.Term = true, r.full.Domains, r.full.Term
 		if r.Capacity != nil {
 			rep.Capacity = r.Capacity()
 		}

@@ -64,15 +64,20 @@ func (w *Wishes) judge(d desired.Document) Verdict {
 	return Taken
 }
 
-// Take keeps d if it is the newest of its object, and says so.
+// Take keeps d if it is the newest of its object, and says so. The first document of a higher term ends all of lower ones: the log that
+// they came from was given up, and what still holds is said again.
 func (w *Wishes) Take(d desired.Document) Verdict {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	v := w.judge(d)
-	if v == Taken {
-		w.docs[ref(d)] = d
-		w.term = max(w.term, d.Generation.Term)
+	if v != Taken {
+		return v
 	}
+	if d.Generation.Term > w.term {
+		clear(w.docs)
+		w.term = d.Generation.Term
+	}
+	w.docs[ref(d)] = d
 	return v
 }
 
@@ -86,6 +91,12 @@ func (w *Wishes) Generation(o events.Ref) (events.Generation, bool) {
 
 // All lists the documents, by kind and id.
 func (w *Wishes) All() []desired.Document {
+	docs, _ := w.Present()
+	return docs
+}
+
+// Present is All, with the term that all of them are of.
+func (w *Wishes) Present() (docs []desired.Document, term uint64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	out := make([]desired.Document, 0, len(w.docs))
@@ -98,7 +109,7 @@ func (w *Wishes) All() []desired.Document {
 		}
 		return out[i].ID < out[j].ID
 	})
-	return out
+	return out, w.term
 }
 
 func ref(d desired.Document) events.Ref { return events.Ref{Kind: d.Kind, ID: d.ID} }

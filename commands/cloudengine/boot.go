@@ -12,7 +12,6 @@ import (
 	"cloudengine/bootimage/netboot"
 	"cloudengine/commands"
 	"cloudengine/commands/api"
-	"cloudengine/commands/dispatch"
 	"cloudengine/events"
 
 	"github.com/spf13/pflag"
@@ -54,23 +53,25 @@ func (s *server) startNetboot(address string, mux *http.ServeMux) error {
 		o.bus = []string{s.plane.Bus.ClientURL()}
 	}
 	log := s.log.With("part", "netboot")
+	unknown := s.newDiscoveries()
 	service, err := netboot.New(netboot.Options{
 		DataDir: s.path("netboot"), Interface: o.network, HTTP: o.url, Bus: o.bus, ImageDir: o.image, BlobDir: s.path("blobs"),
-		XenArgs: o.xenArgs, Dom0Args: o.dom0Args, AnySource: o.anySource, Log: log, OnServed: s.reportServed,
-		OnDiscovered: func(d netboot.Discovered) {
-			log.Warn("an unknown machine asks for an address (cloudengine machine add NAME --mac …)", "mac", d.MAC, "class", d.Class)
-		},
+		CA: string(s.trust), XenArgs: o.xenArgs, Dom0Args: o.dom0Args, AnySource: o.anySource, Log: log, OnServed: s.reportServed,
+		OnDiscovered: unknown.take,
 	})
 	if err != nil {
 		return err
 	}
 	mux.Handle("/", service.Handler())
 	s.parts.run("netboot", service.Run)
+	s.parts.run("discovered machines", unknown.run)
+	s.parts.run("boot images", func(ctx context.Context) error { return s.registerImages(ctx, service, log) })
 	s.parts.run("netboot machines", func(ctx context.Context) error {
 		return s.followMachines(ctx, func(list []netboot.Machine) {
 			if err := service.SetMachines(list); err != nil {
 				log.Error("the boot service keeps the machines that it had", "error", err)
 			}
+			s.keepImages(service, log)
 		})
 	})
 	return nil
@@ -114,7 +115,8 @@ func (s *server) noteMachines(list []events.Recorded) {
 	for _, d := range list {
 		for _, e := range d.Events {
 			switch e.Data.(type) {
-			case events.MachineAdded, events.MachineRemoved:
+			case events.MachineAdded, events.MachineRemoved, events.MachineImageWanted, events.BootimageRegistered, events.BootimageRemoved,
+				events.BootimageDefaultSet, events.DiscoveredFound, events.DiscoveredDropped, events.DiscoveredAdded:
 				select {
 				case s.machinesChanged <- struct{}{}:
 				default:
@@ -127,14 +129,11 @@ func (s *server) noteMachines(list []events.Recorded) {
 // machines gives the known machines in the order in which they were added.
 func (s *server) machines() []netboot.Machine {
 	var out []netboot.Machine
-	s.plane.Dispatch.View(func(c dispatch.Core) {
-		state, ok := c.(*commands.State)
-		if !ok {
-			return
-		}
+	s.viewState(func(state *commands.State) {
 		for _, m := range state.Machines() {
-			out = append(out, netboot.Machine{ID: string(m.ID), Name: m.Name, MACs: m.Data.MACs, Roles: m.Data.Roles})
+			out = append(out, netboot.Machine{ID: string(m.ID), Name: m.Name, MACs: m.Data.MACs, Roles: m.Data.Roles, Image: state.ImageOf(m)})
 		}
+		out = append(out, heldMachines(state)...)
 	})
 	slices.SortFunc(out, func(a, b netboot.Machine) int { return strings.Compare(a.ID, b.ID) })
 	return out

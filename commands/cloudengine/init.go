@@ -127,7 +127,7 @@ func (o *owner) give(paths ...string) error {
 }
 
 // ours are files by which a data directory of ours is known.
-var ours = []string{adminKeyFile, "lock", "streams", restoredFile}
+var ours = []string{adminKeyFile, authorityDir, "lock", "streams", restoredFile}
 
 // isOurs refuses a directory with something else in it.
 func isOurs(data string) error {

@@ -18,6 +18,7 @@ import (
 
 	"cloudengine/commands/api/client"
 	"cloudengine/events"
+	"cloudengine/events/broker/certs"
 )
 
 // node is one "cloudengine serve" that can be killed and started again on the same ports.
@@ -227,11 +228,15 @@ func TestThreeServers(t *testing.T) {
 	if err := os.WriteFile(secret, []byte("of this test"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	authority := filepath.Join(t.TempDir(), "ca")
+	if _, err := certs.Create(authority); err != nil {
+		t.Fatal(err)
+	}
 	routes := []string{freeAddress(t), freeAddress(t), freeAddress(t)}
 	var nodes []*node
 	var urls []string
 	for i, r := range routes {
-		n := newNode(t, fmt.Sprintf("s%d", i+1), "--cluster", r, "--routes", strings.Join(routes, ","), "--cluster-secret-file", secret)
+		n := newNode(t, fmt.Sprintf("s%d", i+1), "--cluster", r, "--routes", strings.Join(routes, ","), "--cluster-secret-file", secret, "--ca-dir", authority)
 		n.start(t)
 		nodes, urls = append(nodes, n), append(urls, "nats://"+n.bus)
 	}

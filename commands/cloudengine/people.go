@@ -75,7 +75,8 @@ func (a *app) userCreate() *cobra.Command {
 	var u newUser
 	cmd := &cobra.Command{
 		Use: "create NAME", Short: "Let someone use the bus, with a new key in a file", Args: cobra.ExactArgs(1),
-		Long: `Let someone use the bus. A new key is written to --key-file (default NAME.nk, mode 0600; the server never sees it), or the public
+		Long: `Let someone use the bus. A new key is written to --key-file (default NAME.nk, mode 0600; the server never sees it) together with the
+certificate authority that you trust yourself, so that the file is all that the user needs; or the public
 half of a key that the user made is given with --public-key. Without --account the user sees all accounts; with it, nothing else.`,
 		Example: "  cloudengine user create ann --role operate --account demo\n  cloudengine --nkey ann.nk vm list",
 		RunE: func(cmd *cobra.Command, words []string) error {
@@ -111,6 +112,9 @@ func (a *app) createUser(ctx context.Context, c *client.Client, f *intentFlags, 
 		}
 		if u.public, err = newKey(made, u.name); err != nil {
 			return err
+		}
+		if err := a.addTrust(made); err != nil {
+			return errors.Join(err, os.Remove(made))
 		}
 	}
 	args := map[string]any{"name": u.name, "role": u.role, "key": u.public}

@@ -24,6 +24,8 @@ type stdio struct {
 type app struct {
 	stdio
 	server, keyFile, user string
+	ca                    string
+	plaintext             bool
 	account               string
 	output                string
 	configFile            string
@@ -66,13 +68,15 @@ Exit codes: 0 ok, 1 error, 2 usage, 3 not found, 4 conflict, 5 refused by a guar
 	f := root.PersistentFlags()
 	f.StringVar(&a.server, "server", "nats://127.0.0.1:4222", "bus addresses of the servers, comma separated")
 	f.StringVar(&a.keyFile, "nkey", "data/admin.nk", "file with your nkey seed")
+	f.StringVar(&a.ca, "ca", "", "file with the certificate authority of the servers (default: what is in the key file, or ca.pem beside it)")
+	f.BoolVar(&a.plaintext, "unsafe-plaintext", false, "no TLS on the bus: who is on the way reads and changes everything")
 	f.StringVar(&a.user, "user", "", "your user name (default: what the key file says, or its base name)")
 	f.StringVar(&a.account, "account", "", "account (name or id) that names of VMs and templates belong to")
 	f.StringVarP(&a.output, "output", "o", "table", "form of the output: table, json, yaml or name")
 	f.StringVar(&a.configFile, "config", "", "YAML file with values of flags")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(a.vmCommand(), a.machineCommand(), a.hostCommand(), a.templateCommand(), a.accountCommand(), a.userCommand(),
-		a.secretCommand(), a.opCommand(), a.feedCommand(), a.verifyCommand(), a.historyCommand(), a.whyCommand(), a.initCommand(), a.checkCommand(), a.serveCommand(), a.rackCommand(), a.versionCommand())
+		a.secretCommand(), a.opCommand(), a.feedCommand(), a.verifyCommand(), a.historyCommand(), a.whyCommand(), a.initCommand(), a.checkCommand(), a.caCommand(), a.serveCommand(), a.rackCommand(), a.versionCommand())
 	for _, c := range root.Commands() {
 		usageErrors(c)
 	}
@@ -125,12 +129,18 @@ func (a *app) connect(ctx context.Context) (*client.Client, error) {
 	if a.user != "" {
 		user = a.user
 	}
+	trust, _, err := a.trust()
+	if err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	c, err := client.ConnectSeed(ctx, a.server, seed, user, nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
+	c, err := client.ConnectSeed(ctx, a.server, seed, user, trust, nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
 	switch {
 	case errors.Is(err, nats.ErrAuthorization):
 		return nil, fmt.Errorf("%w (the server does not know the key in %s: it belongs to another server, or the user was revoked)", err, a.keyFile)
+	case explainTLS(err) != nil:
+		return nil, explainTLS(err)
 	case err != nil:
 		return nil, fmt.Errorf("%w (is \"cloudengine serve\" running there?)", err)
 	}

@@ -172,9 +172,7 @@ func (l *lab) request(ts *testscript.TestScript, neg bool, args []string) {
 			body = bytes.ReplaceAll(body, []byte("ä"), []byte{0xe4})
 		}
 	}
-	seed, user, err := client.ReadKeyFile(ts.MkAbs(ts.Getenv("CLOUDENGINE_NKEY")))
-	ts.Check(err)
-	c, err := client.ConnectSeed(context.Background(), ts.Getenv("CLOUDENGINE_SERVER"), seed, user, nats.NoReconnect(),
+	c, err := client.Connect(context.Background(), ts.Getenv("CLOUDENGINE_SERVER"), ts.MkAbs(ts.Getenv("CLOUDENGINE_NKEY")), nats.NoReconnect(),
 		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
 	ts.Check(err)
 	defer c.Close()

@@ -27,6 +27,8 @@ type serveOptions struct {
 	logLevel           string
 	silence            time.Duration
 	netboot            netbootOptions
+	tls                tlsOptions
+	plaintext          bool
 }
 
 func (a *app) serveCommand() *cobra.Command {
@@ -37,7 +39,11 @@ func (a *app) serveCommand() *cobra.Command {
 boot from. It needs neither root nor any other service; MariaDB is started privately unless --mysql-dsn names one. The first start
 makes the log and writes admin.nk, the key of the user admin, into --data. Ctrl-C stops it in order.
 
-Three servers: give each its own --name and --data, and all of them the same --cluster-secret-file and --routes.`,
+The bus is encrypted: the first start makes the cloud's certificate authority (ca in --data) and writes what users must trust, ca.pem,
+beside admin.nk; give both to them ("user create" puts both into one file). See "cloudengine ca".
+
+Three servers: give each its own --name and --data, and all of them the same --cluster-secret-file, --routes and authority ("cloudengine
+ca create", then copy it).`,
 		Example: `  cloudengine serve
   cloudengine serve --data /var/lib/cloudengine --listen 10.0.0.1:4222 --http 10.0.0.1:8080 --netboot-interface eth1 --image /srv/image
   cloudengine serve --name s1 --data s1 --listen 10.0.0.1:4222 --cluster 10.0.0.1:6222 --routes 10.0.0.1:6222,10.0.0.2:6222,10.0.0.3:6222 --cluster-secret-file secret`,
@@ -49,6 +55,7 @@ Three servers: give each its own --name and --data, and all of them the same --c
 			if err := level.UnmarshalText([]byte(o.logLevel)); err != nil {
 				return usagef("--log-level %s: want debug, info, warn or error", o.logLevel)
 			}
+			o.plaintext = a.plaintext
 			log := slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: level}))
 			return serve(cmd.Context(), o, log)
 		},
@@ -71,6 +78,7 @@ func (o *serveOptions) flags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	fs.DurationVar(&o.silence, "silence", 30*time.Second, "after how long without a sign of life a machine counts as silent")
 	o.netboot.flags(fs)
+	o.tls.flags(fs)
 }
 
 // check finds mistakes that can be told before anything is started. onCommandLine says that the DSN was given where others see it.

@@ -40,6 +40,8 @@ type server struct {
 	desired   *desired.Publisher
 	api       *api.Service
 
+	trust []byte // what clients must trust, as PEM; nil: the bus is not encrypted
+
 	activity        *activity
 	machinesChanged chan struct{} // of capacity 1
 }
@@ -97,11 +99,11 @@ func (s *server) openStores(context.Context) error {
 
 // startPlane starts bus, log and dispatcher, and with them all that must hear of every decision from the first on.
 func (s *server) startPlane(ctx context.Context) error {
-	key, made, err := adminKey(s.path(adminKeyFile))
+	bus, err := s.busOptions()
 	if err != nil {
 		return err
 	}
-	bus, err := s.busOptions()
+	key, made, err := adminKey(s.path(adminKeyFile))
 	if err != nil {
 		return err
 	}
@@ -120,7 +122,11 @@ func (s *server) startPlane(ctx context.Context) error {
 
 func (s *server) busOptions() (broker.Options, error) {
 	o := broker.Options{Dir: s.path("streams"), Listen: s.opts.listen, Name: s.opts.name, UnsafeNoFsync: s.opts.unsafeNoFsync,
-		Own: []string{alertsHandler, powerHandler}}
+		Own: []string{alertsHandler, powerHandler}, UnsafePlain: s.opts.plaintext}
+	var err error
+	if o.TLS, err = s.openTLS(); err != nil {
+		return o, err
+	}
 	if s.opts.unsafeNoFsync {
 		s.log.Warn("fsync is off: a power failure loses acknowledged decisions")
 	}

@@ -19,6 +19,7 @@ const Version = 1
 const (
 	KindDomain events.Kind = "domain" // id: the VM's; body Domain
 	KindOrphan events.Kind = "orphan" // id: the domain's UUID; body Orphan
+	KindTerm   events.Kind = "term"   // id: the machine's; body Term
 )
 
 // Document is the body of a message on desired.<machine>.<kind>.<id>.
@@ -62,6 +63,11 @@ type Domain struct {
 type Orphan struct {
 	UUID string `json:"uuid"`
 	Want string `json:"want"`
+}
+
+// Term tells a machine that the log is in a new term. Its generation alone has an effect: all documents of lower terms end.
+type Term struct {
+	Term uint64 `json:"term"`
 }
 
 // ErrVersion says that a document is of a version that this program does not read.

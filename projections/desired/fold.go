@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"cloudengine/events"
 	document "cloudengine/events/desired"
@@ -20,6 +21,9 @@ type Fold struct {
 	vms    map[events.VMID]*vm
 	docs   map[string]*document.Document // by subject
 	frozen map[events.Ref]bool           // an event of this object could not be applied
+	boots  map[events.MachineID]string   // of the machines that are enrolled
+	term   uint64
+	held   bool // the log was restored or reopened, and is not settled: what earlier terms granted is not said
 }
 
 // vm is what a document is made from.
@@ -37,6 +41,7 @@ type grant struct {
 	epoch  events.Epoch
 	ending string // told to end: it never runs again, whatever is wanted later
 	adopt  string
+	term   uint64 // in which it was granted
 }
 
 var (
@@ -50,7 +55,8 @@ var (
 
 // NewFold is the state before the first decision.
 func NewFold() *Fold {
-	return &Fold{vms: map[events.VMID]*vm{}, docs: map[string]*document.Document{}, frozen: map[events.Ref]bool{}}
+	return &Fold{vms: map[events.VMID]*vm{}, docs: map[string]*document.Document{}, frozen: map[events.Ref]bool{},
+		boots: map[events.MachineID]string{}}
 }
 
 // At gives the number of the last decision that was applied.
@@ -113,7 +119,15 @@ func (c *change) apply() error {
 		}
 		return nil
 	case events.LogOpened:
-		c.newTerm(d.Term)
+		c.newTerm(d)
+	case events.LogSettled:
+		c.settled()
+	case events.MachineEnrolled:
+		m := events.MachineID(c.e.Aggregate.ID)
+		c.f.boots[m] = d.Boot
+		c.tellTerm(m)
+	case events.MachineRemoved:
+		delete(c.f.boots, events.MachineID(c.e.Aggregate.ID))
 	case events.HostOrphanStopWanted:
 		c.orphan(events.MachineID(c.e.Aggregate.ID), d.Boot, d.UUID, document.Absent)
 	case events.HostOrphanGone:
@@ -144,7 +158,7 @@ func (c *change) vm(id events.VMID) error {
 		if v.grant != nil {
 			return fmt.Errorf("host %s, epoch %s: %w", v.grant.host, v.grant.epoch, ErrTwoGrants)
 		}
-		v.grant = &grant{host: d.Host, boot: d.Boot, epoch: d.Epoch, adopt: d.Adopt}
+		v.grant = &grant{host: d.Host, boot: d.Boot, epoch: d.Epoch, adopt: d.Adopt, term: c.f.term}
 		v.restarts = 0 // they are counted under each grant
 		if d.Adopt != "" {
 			c.withdraw(d.Host, d.Adopt)
@@ -161,10 +175,41 @@ func (c *change) vm(id events.VMID) error {
 	default:
 		return nil
 	}
-	if v.grant != nil {
-		c.put(v.grant.host, v.grant.boot, document.KindDomain, string(id), v.render(id))
-	}
+	c.say(id, v)
 	return nil
+}
+
+// say renders a live grant. While the log is not settled, a grant of an earlier term may have ended in the part that is lost, and the VM
+// may run elsewhere: then there is no opinion, unless it shall end.
+func (c *change) say(id events.VMID, v *vm) {
+	if v.grant == nil {
+		return
+	}
+	d := v.render(id)
+	if c.f.held && v.grant.term < c.f.term && (d.Want == document.Running || d.Want == document.Paused) {
+		d = document.Domain{VM: id}
+	}
+	c.put(v.grant.host, v.grant.boot, document.KindDomain, string(id), d)
+}
+
+// settled says again what was held back.
+func (c *change) settled() {
+	c.f.held = false
+	ids := make([]events.VMID, 0, len(c.f.vms))
+	for id := range c.f.vms {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	for _, id := range ids {
+		c.say(id, c.f.vms[id])
+	}
+}
+
+// tellTerm tells a machine that the log is not in its first term: so it drops what lower ones said, and reports that it has.
+func (c *change) tellTerm(m events.MachineID) {
+	if c.f.term > 1 {
+		c.put(m, c.f.boots[m], document.KindTerm, string(m), document.Term{Term: c.f.term})
+	}
 }
 
 // wanted: what is wanted is stored apart from the grant; only the wish to stop touches the live one, and that for good.
@@ -226,10 +271,17 @@ func (c *change) generation() events.Generation {
 
 // newTerm says everything again: a machine that has seen a document of the new term takes none of the old, and documents of a log
 // that was given up have to be outranked.
-func (c *change) newTerm(term uint64) {
+func (c *change) newTerm(opened events.LogOpened) {
+	c.f.term, c.f.held = opened.Term, opened.Cause != events.CauseCreated
+	for id, v := range c.f.vms {
+		c.say(id, v)
+	}
+	for m := range c.f.boots {
+		c.tellTerm(m)
+	}
 	for subject, d := range c.f.docs {
-		if d.Generation.Term != term {
-			d.Generation = events.Generation{Term: term, Number: c.r.Number}
+		if d.Generation.Term != opened.Term {
+			d.Generation = c.generation()
 			c.changed = append(c.changed, subject)
 		}
 	}

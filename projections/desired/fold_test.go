@@ -162,7 +162,7 @@ func TestNewTermSaysEverythingAgain(t *testing.T) {
 		}
 	}
 	n := f.At() + 1
-	opened := events.Recorded{Number: n, Term: 2, Decision: events.Decision{Events: []events.Event{events.New(events.KindLog, events.LogID, 2, events.LogOpened{Term: 2})}}}
+	opened := events.Recorded{Number: n, Term: 2, Decision: events.Decision{Events: []events.Event{events.New(events.KindLog, events.LogID, 2, events.LogOpened{Term: 2, Cause: events.CauseReopened})}}}
 	changed, err := f.Apply(nil, &opened)
 	if err != nil || len(changed) != f.Len() {
 		t.Fatalf("%d of %d documents, %v", len(changed), f.Len(), err)
@@ -172,6 +172,62 @@ func TestNewTermSaysEverythingAgain(t *testing.T) {
 			t.Errorf("%s has generation %v", s, d.Generation)
 		}
 	})
+}
+
+// I1: after a restore a machine is told of no domain that it should have, until the log is settled: it may run elsewhere by now.
+func TestI1AfterARestoreNoOldGrantIsSaidBeforeTheLogIsSettled(t *testing.T) {
+	f := desired.NewFold()
+	n, term := uint64(0), uint64(1)
+	apply := func(kind events.Kind, id string, data events.Payload) {
+		t.Helper()
+		n++
+		r := events.Recorded{Number: n, Term: term, Decision: events.Decision{Events: []events.Event{events.New(kind, id, n, data)}}}
+		if _, err := f.Apply(nil, &r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := func(vm, expected string) {
+		t.Helper()
+		d, _ := f.Document(events.DesiredSubject("a", document.KindDomain, vm))
+		if b := domain(t, d); b.Want != expected || d.Generation.Term != term {
+			t.Fatalf("decision %d: %s of %v, want %q in term %d", n, b.Want, d.Generation, expected, term)
+		}
+	}
+	told := func() uint64 {
+		d, _ := f.Document(events.DesiredSubject("a", document.KindTerm, "a"))
+		return d.Generation.Term
+	}
+	apply(events.KindLog, events.LogID, events.LogOpened{Term: 1, Cause: events.CauseCreated})
+	apply(events.KindMachine, "a", events.MachineEnrolled{Boot: "a1"})
+	for i, vm := range []string{"old", "ending", "later"} {
+		apply(events.KindVM, vm, events.VMCreated{Name: vm})
+		apply(events.KindVM, vm, events.VMRunWanted{Want: events.WantRunning})
+		if i < 2 {
+			apply(events.KindVM, vm, events.VMRunGranted{Host: "a", Boot: "a1", Epoch: events.Epoch{Term: 1, Counter: 1}})
+			want(vm, document.Running)
+		}
+	}
+	apply(events.KindVM, "ending", events.VMRunWanted{Want: events.WantStopped, Stop: events.StopDestroy})
+	if told() != 0 {
+		t.Fatal("in its first term a log says nothing of terms")
+	}
+	term = 2
+	apply(events.KindLog, events.LogID, events.LogOpened{Term: 2, Cause: events.CauseRestored})
+	want("old", "")
+	want("ending", document.Absent)
+	apply(events.KindVM, "old", events.VMRunWanted{Want: events.WantPaused})
+	want("old", "")
+	if told() != 2 {
+		t.Fatal("the machine is not told of the term")
+	}
+	apply(events.KindVM, "later", events.VMRunGranted{Host: "a", Boot: "a1", Epoch: events.Epoch{Term: 1, Counter: 2}}) // taken back
+	want("later", document.Running)
+	apply(events.KindLog, events.LogID, events.LogSettled{Term: 2})
+	want("old", document.Paused)
+	apply(events.KindMachine, "a", events.MachineEnrolled{Boot: "a2"})
+	if d, _ := f.Document(events.DesiredSubject("a", document.KindTerm, "a")); d.Boot != "a2" {
+		t.Fatal("the machine's new boot is not told of the term")
+	}
 }
 
 func TestOrphanDocuments(t *testing.T) {

@@ -9,6 +9,7 @@ package client
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -39,16 +40,26 @@ type Client struct {
 }
 
 // Connect connects to server (one or several nats:// URLs, comma separated) with the seed in keyFile, as the user that the file
-// names (see ReadKeyFile). It tries once and then reconnects by itself until Close.
+// names (see ReadKeyFile), and believes the authorities that come with it (see ReadTrust). It tries once and then reconnects by itself
+// until Close.
 func Connect(ctx context.Context, server, keyFile string, opts ...nats.Option) (*Client, error) {
 	seed, user, err := ReadKeyFile(keyFile)
 	if err != nil {
 		return nil, err
 	}
-	return ConnectSeed(ctx, server, seed, user, opts...)
+	roots, err := ReadTrust(keyFile)
+	if err != nil {
+		return nil, err
+	}
+	trust, err := Trust(roots)
+	if err != nil {
+		return nil, err
+	}
+	return ConnectSeed(ctx, server, seed, user, append([]nats.Option{trust}, opts...)...)
 }
 
-// ConnectSeed is Connect with the seed and the user's name at hand.
+// ConnectSeed is Connect with the seed and the user's name at hand. It believes what the machine believes, unless opts have a Trust,
+// and connects without TLS only with Plaintext.
 func ConnectSeed(ctx context.Context, server string, seed []byte, user string, opts ...nats.Option) (*Client, error) {
 	if !events.IsToken(user) {
 		return nil, fmt.Errorf("connect: %q is no name of a user (1 to 64 of a–z, 0–9, - and _)", user)
@@ -63,6 +74,7 @@ func ConnectSeed(ctx context.Context, server string, seed []byte, user string, o
 	}
 	all := append([]nats.Option{
 		nats.Name("cloudengine/" + user),
+		nats.Secure(&tls.Config{MinVersion: tls.VersionTLS13}),
 		nats.Nkey(public, pair.Sign),
 		nats.CustomInboxPrefix(events.InboxPrefix(user)),
 		nats.MaxReconnects(-1),
@@ -94,7 +106,7 @@ func ReadKeyFile(path string) (seed []byte, user string, err error) {
 		if name, ok := strings.CutPrefix(text, "# user:"); ok {
 			user = strings.TrimSpace(name)
 		}
-		if strings.HasPrefix(text, "SU") {
+		if strings.HasPrefix(text, "SU") && seed == nil { // what follows may be certificates
 			seed = []byte(text)
 		}
 	}
