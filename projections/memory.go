@@ -26,21 +26,11 @@ func (m *Memory) Apply(r *events.Recorded) error {
 	if r.Number != m.at+1 {
 		return fmt.Errorf("apply decision %d where %d is due", r.Number, m.at+1)
 	}
-	for _, p := range Parts(r) {
-		why := ErrParked
-		if !m.parked[p.Object(r)] {
-			parked, err := ApplyPart(m, r, p)
-			if err == nil {
-				continue
-			}
-			if !parked {
-				return err
-			}
-			why = err
-		}
-		m.parked[p.Object(r)] = true
-		m.stops = append(m.stops, p.Park(r, why))
+	stops, err := ApplyAll(m, m.parked, r)
+	if err != nil {
+		return err
 	}
+	m.stops = append(m.stops, stops...)
 	m.at = r.Number
 	return nil
 }
