@@ -155,6 +155,7 @@ func kernelPackage(ctx context.Context, s *store) (*deb, error) {
 		return nil, err
 	}
 	names := append(sortedKeys(programs), xenPackage, gccPackage, name)
+	names = append(names, sortedKeys(firmware)...)
 	if _, err := s.add(ctx, names...); err != nil {
 		return nil, err
 	}
@@ -177,6 +178,11 @@ func gather(ctx context.Context, s *store, kernel *deb, o Options) (*base, error
 	if err != nil {
 		return nil, err
 	}
+	plain, err := s.firmwareFiles()
+	if err != nil {
+		return nil, err
+	}
+	files = append(files, plain...)
 	modules, err := newModuleSet(kernel.root)
 	if err != nil {
 		return nil, err

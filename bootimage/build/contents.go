@@ -28,6 +28,7 @@ var programs = map[string][]string{
 		"/usr/bin/xenstore-write",
 		"/usr/bin/xenstore-rm",
 	},
+	deviceModelPackage: {deviceModel},
 }
 
 // kernelModules are in the image together with all that they depend on.
@@ -100,7 +101,7 @@ var links = map[string]string{
 // texts are small files of the image; xl complains at each call when its configuration is missing.
 var texts = map[string]string{
 	"etc/xen/xl.conf": "",
-	"etc/passwd":      "root:x:0:0:root:/root:/bin/sh\n",
-	"etc/group":       "root:x:0:\n",
+	"etc/passwd":      "root:x:0:0:root:/root:/bin/sh\n" + deviceModelUsers,
+	"etc/group":       "root:x:0:\n" + deviceModelGroups,
 	"etc/hosts":       "127.0.0.1 localhost\n",
 }

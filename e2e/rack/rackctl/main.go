@@ -1,5 +1,5 @@
 // Command rackctl holds a virtual rack without a control plane, for work on machines, boot images
-// and controllers: up, down, list, on, off, reset, cut, restore, serial, ipmi, exec, and netboot, which
+// and controllers: up, down, list, on, off, reset, cut, restore, serial, shell, ipmi, exec, and netboot, which
 // serves a boot image to the rack's machines until it is interrupted.
 package main
 
@@ -32,6 +32,7 @@ func main() {
 
 const usage = `usage: rackctl [flags] up|down|list
        rackctl [flags] on|off|reset|freeze|thaw|cut|restore|serial MACHINE
+       rackctl [flags] shell MACHINE COMMAND (on its console; needs ce.shell)
        rackctl [flags] ipmi MACHINE WORD…   (ipmitool to its controller)
        rackctl [flags] exec COMMAND…        (inside the rack's namespace)
        rackctl [flags] netboot IMAGE-DIRECTORY`
@@ -75,6 +76,10 @@ func command(ctx context.Context, r *rack.Rack, words []string, dom0 string, out
 		return r.Down(ctx)
 	case words[0] == "list":
 		return list(r, out)
+	case words[0] == "shell" && len(words) == 3:
+		said, err := r.Shell(ctx, words[1], words[2])
+		fmt.Fprintln(out, said)
+		return err
 	case words[0] == "exec" && len(words) > 1:
 		return inside(r, words[1:])
 	case words[0] == "netboot" && len(words) == 2:
