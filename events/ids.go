@@ -33,6 +33,9 @@ const (
 	KindHost      Kind = "host"
 	KindVM        Kind = "vm"
 	KindOperation Kind = "operation"
+
+	KindBootimage  Kind = "bootimage"  // its ids are versions of images, not UUIDs
+	KindDiscovered Kind = "discovered" // its ids are the 12 digits of a MAC
 )
 
 // LogID is the id of the one aggregate of KindLog.

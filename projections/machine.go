@@ -35,6 +35,11 @@ type Machine struct {
 	BMCDetail     *string         `json:"bmc_detail"`
 	Boot          *string         `json:"boot"`
 	Image         *string         `json:"image"`
+	ImageWanted   *string         `json:"image_wanted"`
+	ImageNext     *string         `json:"image_next"`
+	ImageBefore   *string         `json:"image_before"`
+	ImageServed   *string         `json:"image_served"`
+	ImageDecision *uint64         `json:"image_decision"`
 	PublicKey     *string         `json:"public_key"`
 	ServedAt      *time.Time      `json:"served_at"`
 	EnrolledAt    *time.Time      `json:"enrolled_at"`
@@ -53,7 +58,8 @@ var machineTable = newTable[Machine]("machines")
 var machines = &Model{
 	Kind: events.KindMachine, Table: machineTable, Scope: ScopeNone, Named: "name", event: machineEvent,
 	Reads: []string{"machine.added.v1", "machine.removed.v1", "machine.power_wanted.v1", "machine.power_observed.v1", "machine.bmc_checked.v1",
-		"machine.boot_served.v1", "machine.enrolled.v1", "machine.silent.v1", "machine.returned.v1", "machine.contradicted.v1"},
+		"machine.boot_served.v1", "machine.enrolled.v1", "machine.silent.v1", "machine.returned.v1", "machine.contradicted.v1",
+		"machine.image_wanted.v1", "bootimage.default_set.v1"},
 }
 
 func machineEvent(f *fold, e events.Event) error {
@@ -64,11 +70,19 @@ func machineEvent(f *fold, e events.Event) error {
 		if d.BMC != nil {
 			m.BMCAddress, m.BMCUser, m.BMCSecret = known(d.BMC.Address), known(d.BMC.User), known(d.BMC.Secret)
 		}
+		var err error
+		if m.ImageNext, err = defaultImage(f); err != nil {
+			return err
+		}
 		f.put(machineTable, id, m)
 		return nil
 	case events.MachineRemoved:
 		f.delete(machineTable, id)
 		return nil
+	case events.BootimageDefaultSet:
+		return machinesFollow(f, id)
+	case events.MachineImageWanted:
+		return machineImage(f, id, d)
 	}
 	return change(f, machineTable, id, func(m *Machine) { machineChanged(m, e.Data, f.now()) })
 }
@@ -82,7 +96,7 @@ func machineChanged(m *Machine, data events.Payload, now time.Time) {
 	case events.MachineBMCChecked:
 		m.BMCHealthy, m.BMCDetail = &d.Healthy, known(d.Detail)
 	case events.MachineBootServed:
-		m.ServedAt = &now
+		m.ServedAt, m.ImageServed = &now, known(d.Image)
 		m.State = MachineBooting
 	case events.MachineEnrolled:
 		m.Boot, m.Image, m.PublicKey, m.EnrolledAt = known(d.Boot), known(d.Image), known(d.Key), &now
@@ -100,6 +114,19 @@ func machineChanged(m *Machine, data events.Payload, now time.Time) {
 	case events.MachineContradicted:
 		m.Contradiction = known(d.Code + ": " + d.Message)
 	}
+}
+
+func machineImage(f *fold, id string, d events.MachineImageWanted) error {
+	next := known(d.Image)
+	if next == nil {
+		var err error
+		if next, err = defaultImage(f); err != nil {
+			return err
+		}
+	}
+	return change(f, machineTable, id, func(m *Machine) {
+		m.ImageWanted, m.ImageNext, m.ImageBefore, m.ImageDecision = known(d.Image), next, known(d.Before), known(f.rec.Number)
+	})
 }
 
 // machinePower: a machine that was up is off only by proof; a machine that never enrolled has nothing to prove.

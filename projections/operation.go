@@ -134,6 +134,9 @@ type aims struct {
 	Host     string `json:"host"`
 	VM       string `json:"vm"`
 	Name     string `json:"name"`
+
+	Bootimage  string `json:"bootimage"`
+	Discovered string `json:"discovered"`
 }
 
 func (a *aims) of(k events.Kind) string {
@@ -150,6 +153,10 @@ func (a *aims) of(k events.Kind) string {
 		return a.Host
 	case events.KindVM:
 		return a.VM
+	case events.KindBootimage:
+		return a.Bootimage
+	case events.KindDiscovered:
+		return a.Discovered
 	}
 	return ""
 }

@@ -180,15 +180,15 @@ type discoveries struct {
 func newDiscoveries() *discoveries { return &discoveries{seen: map[string]time.Time{}} }
 
 // first tells whether a MAC is to be told of now. When the memory is full of young entries it says no.
-func (d *discoveries) first(mac string, now time.Time) bool {
+func (d *discoveries) first(mac string, now time.Time, every time.Duration) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if last, ok := d.seen[mac]; ok && now.Sub(last) < time.Minute {
+	if last, ok := d.seen[mac]; ok && now.Sub(last) < every {
 		return false
 	}
 	if len(d.seen) >= maxUnknown {
 		for k, t := range d.seen {
-			if now.Sub(t) >= time.Minute {
+			if now.Sub(t) >= every {
 				delete(d.seen, k)
 			}
 		}
@@ -202,7 +202,7 @@ func (d *discoveries) first(mac string, now time.Time) bool {
 
 func (s *Service) discovered(mac string, req *dhcpv4.DHCPv4) {
 	now := s.opt.Now().UTC()
-	if req.MessageType() != dhcpv4.MessageTypeDiscover || !s.known.first(mac, now) {
+	if req.MessageType() != dhcpv4.MessageTypeDiscover || !s.known.first(mac, now, time.Minute) {
 		return
 	}
 	class := printable(string(req.Options.Get(dhcpv4.OptionClassIdentifier)))

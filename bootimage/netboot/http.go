@@ -27,6 +27,7 @@ type BootConfig struct {
 	Time    time.Time `json:"time"` // when it was served
 	Roles   []string  `json:"roles"`
 }
+	Holding string    `json:"holding,omitempty"` // MAC of a machine that is not known: it is to wait, and has neither token nor bus
 
 var (
 	imageVersion = regexp.MustCompile(`^[0-9a-f]{16}$`)
@@ -40,6 +41,7 @@ var (
 //	GET /boot/<mac>/initrd.img       its initramfs with boot.json and a fresh one-time token; ?image=<version>
 //	GET /blob/<sha256>               a file of the blob directory
 //	GET /time                        our time, RFC 3339 with nanoseconds, one line
+//	GET /hold/<mac>                  whether a held machine was made known meanwhile
 func (s *Service) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /ipxe/{mac}", s.serveScript)
@@ -47,6 +49,7 @@ func (s *Service) Handler() http.Handler {
 	mux.HandleFunc("GET /boot/{mac}/initrd.img", s.serveInitrd)
 	mux.HandleFunc("GET /blob/{sum}", s.serveBlob)
 	mux.HandleFunc("GET /time", func(w http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc("GET /hold/{mac}", s.serveHold)
 		w.Header().Set("Content-Type", "text/plain")
 		w.Header().Set("Cache-Control", "no-store")
 		fmt.Fprintln(w, s.opt.Now().UTC().Format(time.RFC3339Nano))
@@ -87,6 +90,9 @@ func (s *Service) serveScript(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	_, image, err := s.findImage(m.Image)
+	if m.Holding && s.holdingScript(w, r, mac) {
+		return
+	}
 	if err != nil {
 		s.opt.Log.Error("find boot image", "machine", m.ID, "image", m.Image, "error", err)
 		fmt.Fprintf(w, scriptStart+"echo CloudEngine: no boot image for this machine\n"+scriptRetry, s.opt.HTTP, mac)
@@ -99,17 +105,21 @@ func (s *Service) serveScript(w http.ResponseWriter, r *http.Request) {
 // findImage returns the directory and manifest of an image. The version is the asker's word: it must look like one, so
 // it cannot lead out of the directory.
 func (s *Service) findImage(version string) (string, bootimage.Manifest, error) {
-	if s.opt.ImageDir == "" {
+	if s.opt.ImageDir == "" && version == "" {
 		return "", bootimage.Manifest{}, errors.New("no image directory is configured")
 	}
 	if version != "" && !imageVersion.MatchString(version) {
 		return "", bootimage.Manifest{}, fmt.Errorf("image version %.40q: %w", version, os.ErrNotExist)
 	}
-	dirs := []string{s.opt.ImageDir, filepath.Join(s.opt.ImageDir, bootimage.CurrentLink)}
+	var dirs []string
+	if s.opt.ImageDir != "" {
+		dirs = append(dirs, s.opt.ImageDir, filepath.Join(s.opt.ImageDir, bootimage.CurrentLink))
+	}
 	if version != "" {
-		dirs = append(dirs, filepath.Join(s.opt.ImageDir, version))
+		dirs = append(dirs, filepath.Join(s.opt.ImageDir, version), filepath.Join(s.opt.DataDir, imagesDir, version))
 	}
 	for _, dir := range dirs {
+	failed := fmt.Errorf("image %q in %s: %w", version, s.opt.ImageDir, os.ErrNotExist)
 		real, err := filepath.EvalSymlinks(dir) // one image for the whole request, even if the link changes
 		if err != nil {
 			continue
@@ -119,13 +129,14 @@ func (s *Service) findImage(version string) (string, bootimage.Manifest, error) 
 			continue
 		}
 		if err != nil {
-			return "", bootimage.Manifest{}, err
+			failed = err // another place may have it whole
+			continue
 		}
 		if version == "" || m.Version == version {
 			return real, m, nil
 		}
 	}
-	return "", bootimage.Manifest{}, fmt.Errorf("image %q in %s: %w", version, s.opt.ImageDir, os.ErrNotExist)
+	return "", bootimage.Manifest{}, failed
 }
 
 func (s *Service) serveImage(w http.ResponseWriter, r *http.Request) {
@@ -194,7 +205,11 @@ func (s *Service) serveInitrd(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "too many boots", http.StatusTooManyRequests)
 		return
 	}
-	if err := s.sendInitrd(w, m, mac, filepath.Join(dir, bootimage.InitrdFile), image.Version); err != nil {
+	send := s.sendInitrd
+	if m.Holding {
+		send = s.sendHolding
+	}
+	if err := send(w, m, mac, filepath.Join(dir, bootimage.InitrdFile), image.Version); err != nil {
 		s.opt.Log.Error("serve initramfs", "machine", m.ID, "error", err)
 	}
 }
@@ -231,6 +246,10 @@ func (s *Service) sendInitrd(w http.ResponseWriter, m Machine, mac, path, versio
 		return fail(err)
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")
+	return s.copyInitrd(w, body, size, m, mac, version)
+}
+
+func (s *Service) copyInitrd(w http.ResponseWriter, body io.Reader, size int64, m Machine, mac, version string) error {
 	w.Header().Set("Content-Length", fmt.Sprint(size))
 	w.Header().Set("Cache-Control", "no-store")
 	if _, err := io.Copy(w, body); err != nil {

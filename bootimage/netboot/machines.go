@@ -24,6 +24,8 @@ type Machine struct {
 	// Address is its address; if it is not valid, one is taken from the pool for each MAC and kept.
 	Address netip.Addr `json:"address"`
 	Image   string     `json:"image,omitempty"` // version of the image it boots; "" is the current one
+	// Holding: nobody made it known. It gets an address only if all others have theirs, and a boot without a token.
+	Holding bool `json:"holding,omitempty"`
 }
 
 // registry is the known machines and the addresses given to their MACs. It is a value: with makes a new one.
@@ -78,10 +80,43 @@ func (r registry) with(machines []Machine, plan addressPlan) (registry, error) {
 	if err := next.claimFixed(claim); err != nil {
 		return registry{}, err
 	}
-	if err := next.claimPool(r.Addresses, claim, plan); err != nil {
+	known, held := next.split()
+	if err := next.claimPool(known, r.Addresses, heldAddresses(r), claim, plan); err != nil {
 		return registry{}, err
 	}
+	for _, m := range held { // as many as find an address
+		one := registry{Machines: []Machine{m}, Addresses: next.Addresses}
+		if err := one.claimPool(one.Machines, r.Addresses, nil, claim, plan); err != nil {
+			continue
+		}
+		known = append(known, m)
+	}
+	next.Machines = known
 	return next, nil
+}
+
+// split gives the machines that were made known and those that are held.
+func (r registry) split() (known, held []Machine) {
+	for _, m := range r.Machines {
+		if m.Holding {
+			held = append(held, m)
+		} else {
+			known = append(known, m)
+		}
+	}
+	return known, held
+}
+
+// heldAddresses are those that machines have now which are held.
+func heldAddresses(r registry) map[netip.Addr]bool {
+	out := map[netip.Addr]bool{}
+	_, held := r.split()
+	for _, m := range held {
+		for _, mac := range m.MACs {
+			out[r.Addresses[mac]] = true
+		}
+	}
+	return out
 }
 
 // claimFixed checks the machines and gives those with an address of their own that one, on their first MAC.
@@ -109,10 +144,10 @@ func (r registry) claimFixed(claim func(string, netip.Addr) error) error {
 	return nil
 }
 
-// claimPool gives all other MACs the address they had, and then the lowest free ones in order.
-func (r registry) claimPool(old map[string]netip.Addr, claim func(string, netip.Addr) error, plan addressPlan) error {
+// claimPool gives all other MACs of these machines the address they had, and then the lowest free ones in order; those to avoid last.
+func (r registry) claimPool(machines []Machine, old map[string]netip.Addr, avoid map[netip.Addr]bool, claim func(string, netip.Addr) error, plan addressPlan) error {
 	var fresh []string
-	for _, m := range r.Machines {
+	for _, m := range machines {
 		for _, mac := range m.MACs {
 			if _, done := r.Addresses[mac]; done {
 				continue
@@ -124,12 +159,16 @@ func (r registry) claimPool(old map[string]netip.Addr, claim func(string, netip.
 	}
 	next := plan.first
 	for _, mac := range fresh {
-		for next.IsValid() && usable(next, plan.network) && claim(mac, next) != nil {
+		for usable(next, plan.network) && (avoid[next] || claim(mac, next) != nil) {
 			next = next.Next()
 		}
-		if !next.IsValid() || !usable(next, plan.network) {
+		if usable(next, plan.network) {
+			continue
+		}
+		if len(avoid) == 0 {
 			return fmt.Errorf("no address is left in %s for %s", plan.network, mac)
 		}
+		return r.claimPool(machines, old, nil, claim, plan) // what is done already stays
 	}
 	return nil
 }

@@ -3,7 +3,7 @@
 // It promises: it answers from its own data directory alone, so machines boot while the log, the bus and the database
 // are down; each served initramfs holds a fresh one-time token whose SHA-256 is on disk before the first byte is sent,
 // and is reported (OnServed) again and again until the report is taken; the token itself is neither stored nor logged;
-// a machine that was not made known gets no address and no image; whatever a machine sends is treated as hostile:
+// a machine that was not made known gets no address and no image, unless it is to be held; whatever a machine sends is treated as hostile:
 // bounded, and answered with data that its MAC and address entitle it to.
 //
 // It does not decide anything: which machines there are and what they boot comes in with SetMachines. It is no DHCP
@@ -66,8 +66,8 @@ type Options struct {
 	// OnServed reports that a machine was given its boot files. It is called by one goroutine, in order, again and
 	// again (1 to 30 s apart) until it returns nil; it must return nil for a report that was refused for good.
 	OnServed func(context.Context, BootServed) error
-	// OnDiscovered tells of a MAC that asked and is unknown, at most once a minute each. Called by the DHCP goroutine:
-	// it must not block. May be nil.
+	// OnDiscovered tells of a MAC that asked and is unknown, at most once a minute each, and of what a held machine says of itself, once
+	// in ten minutes. Called by the DHCP goroutine and by those of HTTP: it must not block. May be nil.
 	OnDiscovered func(Discovered)
 
 	// AnySource serves /boot also to a client whose address is not the machine's. For tests and for networks where the
@@ -94,6 +94,8 @@ type Discovered struct {
 	Time  time.Time
 }
 
+	Serial, UUID, Manufacturer, Product string // what its firmware says, once it is held; each at most 64 printable bytes
+
 // Service is the netboot service of one boot network. Its methods may be called from any goroutine.
 type Service struct {
 	opt   Options
@@ -106,6 +108,7 @@ type Service struct {
 	queue *servedQueue
 	known *discoveries
 }
+	facts *discoveries // of held machines that said what they are
 
 // New checks the options and reads the cache of the last run. It opens no socket.
 func New(opt Options) (*Service, error) {
@@ -115,7 +118,7 @@ func New(opt Options) (*Service, error) {
 	if err := os.MkdirAll(filepath.Join(opt.DataDir, servedDir), 0o700); err != nil {
 		return nil, fmt.Errorf("make netboot data directory: %w", err)
 	}
-	s := &Service{opt: opt, limits: tokenLimits{}, known: newDiscoveries()}
+	s := &Service{opt: opt, limits: tokenLimits{}, known: newDiscoveries(), facts: newDiscoveries()}
 	var err error
 	if s.machines, err = readRegistry(filepath.Join(opt.DataDir, registryFile)); err != nil {
 		return nil, err

@@ -24,6 +24,8 @@ var kinds = []struct {
 	{events.KindVM, "Virtual machines. Their wish (what is wanted) and their grant (which boot of which host may run them) are kept apart."},
 	{events.KindHost, "Machines that run domains. The id is the machine's."},
 	{events.KindMachine, "Computers that are managed: power, boot, enrolment, silence."},
+	{events.KindBootimage, "Versions of the boot image. The id is the version."},
+	{events.KindDiscovered, "Machines that asked for a boot and are not known. The id is the 12 digits of the MAC address."},
 	{events.KindTemplate, "What VMs are made from."},
 	{events.KindAccount, "Customers: the owners of names."},
 	{events.KindUser, "Who may use the bus."},
