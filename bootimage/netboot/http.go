@@ -26,8 +26,8 @@ type BootConfig struct {
 	Image   string    `json:"image"`
 	Time    time.Time `json:"time"` // when it was served
 	Roles   []string  `json:"roles"`
-}
 	Holding string    `json:"holding,omitempty"` // MAC of a machine that is not known: it is to wait, and has neither token nor bus
+}
 
 var (
 	imageVersion = regexp.MustCompile(`^[0-9a-f]{16}$`)
@@ -40,16 +40,16 @@ var (
 //	GET /image/<version>/xen|vmlinuz parts of an image
 //	GET /boot/<mac>/initrd.img       its initramfs with boot.json and a fresh one-time token; ?image=<version>
 //	GET /blob/<sha256>               a file of the blob directory
-//	GET /time                        our time, RFC 3339 with nanoseconds, one line
 //	GET /hold/<mac>                  whether a held machine was made known meanwhile
+//	GET /time                        our time, RFC 3339 with nanoseconds, one line
 func (s *Service) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /ipxe/{mac}", s.serveScript)
 	mux.HandleFunc("GET /image/{version}/{file}", s.serveImage)
 	mux.HandleFunc("GET /boot/{mac}/initrd.img", s.serveInitrd)
 	mux.HandleFunc("GET /blob/{sum}", s.serveBlob)
-	mux.HandleFunc("GET /time", func(w http.ResponseWriter, _ *http.Request) {
 	mux.HandleFunc("GET /hold/{mac}", s.serveHold)
+	mux.HandleFunc("GET /time", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain")
 		w.Header().Set("Cache-Control", "no-store")
 		fmt.Fprintln(w, s.opt.Now().UTC().Format(time.RFC3339Nano))
@@ -89,10 +89,10 @@ func (s *Service) serveScript(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, scriptStart+"echo CloudEngine: machine %[2]s is not known here\n"+scriptRetry, s.opt.HTTP, mac)
 		return
 	}
-	_, image, err := s.findImage(m.Image)
 	if m.Holding && s.holdingScript(w, r, mac) {
 		return
 	}
+	_, image, err := s.findImage(m.Image)
 	if err != nil {
 		s.opt.Log.Error("find boot image", "machine", m.ID, "image", m.Image, "error", err)
 		fmt.Fprintf(w, scriptStart+"echo CloudEngine: no boot image for this machine\n"+scriptRetry, s.opt.HTTP, mac)
@@ -118,8 +118,8 @@ func (s *Service) findImage(version string) (string, bootimage.Manifest, error) 
 	if version != "" {
 		dirs = append(dirs, filepath.Join(s.opt.ImageDir, version), filepath.Join(s.opt.DataDir, imagesDir, version))
 	}
-	for _, dir := range dirs {
 	failed := fmt.Errorf("image %q in %s: %w", version, s.opt.ImageDir, os.ErrNotExist)
+	for _, dir := range dirs {
 		real, err := filepath.EvalSymlinks(dir) // one image for the whole request, even if the link changes
 		if err != nil {
 			continue
@@ -245,11 +245,11 @@ func (s *Service) sendInitrd(w http.ResponseWriter, m Machine, mac, path, versio
 	if err := s.queue.add(BootServed{Machine: m.ID, MAC: mac, TokenSHA256: sum, Image: version, Time: now}); err != nil {
 		return fail(err)
 	}
-	w.Header().Set("Content-Type", "application/octet-stream")
 	return s.copyInitrd(w, body, size, m, mac, version)
 }
 
 func (s *Service) copyInitrd(w http.ResponseWriter, body io.Reader, size int64, m Machine, mac, version string) error {
+	w.Header().Set("Content-Type", "application/octet-stream")
 	w.Header().Set("Content-Length", fmt.Sprint(size))
 	w.Header().Set("Cache-Control", "no-store")
 	if _, err := io.Copy(w, body); err != nil {

@@ -92,9 +92,9 @@ type Discovered struct {
 	MAC   string
 	Class string // its vendor class, e.g. PXEClient:Arch:00000:UNDI:002001; at most 64 printable bytes
 	Time  time.Time
-}
 
 	Serial, UUID, Manufacturer, Product string // what its firmware says, once it is held; each at most 64 printable bytes
+}
 
 // Service is the netboot service of one boot network. Its methods may be called from any goroutine.
 type Service struct {
@@ -107,8 +107,8 @@ type Service struct {
 
 	queue *servedQueue
 	known *discoveries
-}
 	facts *discoveries // of held machines that said what they are
+}
 
 // New checks the options and reads the cache of the last run. It opens no socket.
 func New(opt Options) (*Service, error) {
