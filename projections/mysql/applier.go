@@ -50,6 +50,10 @@ func (p *Projector) apply(ctx context.Context, blocks <-chan []events.Recorded) 
 			if err = a.landed(ctx, err); err != nil {
 				return err
 			}
+		case h := <-p.handovers:
+			if err := a.standAside(ctx, h); err != nil {
+				return err
+			}
 		}
 	}
 }
@@ -146,7 +150,7 @@ func (a *applier) follows(d []events.Recorded) ([]events.Recorded, error) {
 	at := a.e.At()
 	for len(d) > 0 && d[0].Number <= at.Number {
 		if d[0].Number == at.Number && (d[0].Intent != at.Intent || d[0].Term != at.Term) {
-			return nil, fmt.Errorf("decision %d is intent %s in the log and %s in the read models: %w; rebuild them if the log is right",
+			return nil, fmt.Errorf("decision %d is intent %s in the log and %s in the read models: %w; build them anew if the log is right (\"serve --rebuild\")",
 				at.Number, d[0].Intent, at.Intent, ErrOtherLog)
 		}
 		d = d[1:]

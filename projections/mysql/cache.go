@@ -20,10 +20,10 @@ type cache struct {
 	count    int
 }
 
-func newCache(db *sql.DB) *cache {
+func newCache(db *sql.DB, g generation) *cache {
 	c := &cache{db: db, writers: map[*projections.Table]*writer{}, rows: map[*projections.Table]map[string]any{}, complete: map[*projections.Table]bool{}}
 	for _, m := range projections.Models() {
-		c.writers[m.Table] = newWriter(m.Table)
+		c.writers[m.Table] = newWriter(m.Table, g)
 		c.rows[m.Table] = map[string]any{}
 	}
 	return c

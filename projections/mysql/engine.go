@@ -35,9 +35,13 @@ type Checkpoint struct {
 
 // ReadCheckpoint reads it.
 func ReadCheckpoint(ctx context.Context, db *sql.DB) (Checkpoint, error) {
+	return readCheckpoint(ctx, db, live)
+}
+
+func readCheckpoint(ctx context.Context, db querier, g generation) (Checkpoint, error) {
 	var c Checkpoint
 	var intent sql.NullString
-	err := db.QueryRowContext(ctx, "SELECT seq, term, intent FROM projection_checkpoint WHERE name = ?", checkpointName).Scan(&c.Number, &c.Term, &intent)
+	err := db.QueryRowContext(ctx, "SELECT seq, term, intent FROM "+g.of(checkpointTable)+" WHERE name = ?", checkpointName).Scan(&c.Number, &c.Term, &intent)
 	if err != nil {
 		return Checkpoint{}, fmt.Errorf("read checkpoint %s: %w", checkpointName, err)
 	}
@@ -47,20 +51,31 @@ func ReadCheckpoint(ctx context.Context, db *sql.DB) (Checkpoint, error) {
 
 // Engine applies decisions. It is for one goroutine. After an error it has to be opened again: what it remembers may be wrong.
 type Engine struct {
-	db     *sql.DB
-	cache  *cache
-	at     Checkpoint
-	parked map[events.Ref]bool
+	db      *sql.DB
+	tables  generation
+	cache   *cache
+	at      Checkpoint
+	parked  map[events.Ref]bool
+	dropped map[partID]bool
 }
 
 // OpenEngine reads the checkpoint and which objects are parked.
-func OpenEngine(ctx context.Context, db *sql.DB) (*Engine, error) {
-	at, err := ReadCheckpoint(ctx, db)
+func OpenEngine(ctx context.Context, db *sql.DB) (*Engine, error) { return openEngine(ctx, db, live) }
+
+func openEngine(ctx context.Context, db *sql.DB, g generation) (*Engine, error) {
+	at, err := readCheckpoint(ctx, db, g)
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{db: db, cache: newCache(db), at: at, parked: map[events.Ref]bool{}}
-	rows, err := db.QueryContext(ctx, "SELECT DISTINCT kind, object FROM parked_events")
+	e := &Engine{db: db, tables: g, cache: newCache(db, g), at: at, parked: map[events.Ref]bool{}, dropped: map[partID]bool{}}
+	dropped, err := readDropped(ctx, db, g)
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range dropped {
+		e.dropped[partID{d.Number, d.Index}] = true
+	}
+	rows, err := db.QueryContext(ctx, "SELECT DISTINCT kind, object FROM "+g.of(parkedTable))
 	if err != nil {
 		return nil, fmt.Errorf("read parked objects: %w", err)
 	}
@@ -185,7 +200,7 @@ func (e *Engine) inTransaction(ctx context.Context, p *prepared, write func(*sql
 		err = run(ctx, tx, p.parkings())
 	}
 	if err == nil {
-		err = moveCheckpoint(ctx, tx, p.from, p.to)
+		err = moveCheckpoint(ctx, tx, e.tables, p.from, p.to)
 	}
 	if err != nil {
 		_ = tx.Rollback() // the error that is returned says why
@@ -253,8 +268,11 @@ func (p *prepared) writeApart(ctx context.Context, tx *sql.Tx, r *events.Recorde
 	return err
 }
 
-// apply applies one part to a stage, or parks it.
+// apply applies one part to a stage, or parks it, or passes over it because it was dropped.
 func (p *prepared) apply(s *stage, r *events.Recorded, part projections.Part) error {
+	if p.e.dropped[partID{r.Number, part.Index}] {
+		return nil
+	}
 	if p.isParked(part.Object(r)) {
 		p.park(r, part, projections.ErrParked)
 		return nil
@@ -279,16 +297,20 @@ func (p *prepared) park(r *events.Recorded, part projections.Part, err error) {
 func (p *prepared) parkings() []statement {
 	var out []statement
 	for _, x := range p.out {
-		out = append(out, statement{fmt.Sprintf("park decision %d", x.Number),
-			"INSERT INTO parked_events (number, idx, kind, object, type, reason, first, parked_at) VALUES (?,?,?,?,?,?,?,?)",
-			[]any{x.Number, x.Index, string(x.Object.Kind), x.Object.ID, x.Type, x.Err.Error(), !errors.Is(x.Err, projections.ErrParked),
-				p.batch[x.Number-p.batch[0].Number].Time.UTC()}})
+		out = append(out, parking(p.e.tables, x, p.batch[x.Number-p.batch[0].Number].Time))
 	}
 	return out
 }
 
-func moveCheckpoint(ctx context.Context, tx *sql.Tx, from, to Checkpoint) error {
-	res, err := tx.ExecContext(ctx, "UPDATE projection_checkpoint SET seq=?, term=?, intent=?, applied_at=? WHERE name=? AND seq=?",
+// parking writes down a parked event of a decision made at a time.
+func parking(g generation, x projections.Parked, at time.Time) statement {
+	return statement{fmt.Sprintf("park decision %d", x.Number),
+		"INSERT INTO " + g.of(parkedTable) + " (number, idx, kind, object, type, reason, first, parked_at) VALUES (?,?,?,?,?,?,?,?)",
+		[]any{x.Number, x.Index, string(x.Object.Kind), x.Object.ID, x.Type, x.Err.Error(), !errors.Is(x.Err, projections.ErrParked), at.UTC()}}
+}
+
+func moveCheckpoint(ctx context.Context, tx *sql.Tx, g generation, from, to Checkpoint) error {
+	res, err := tx.ExecContext(ctx, "UPDATE "+g.of(checkpointTable)+" SET seq=?, term=?, intent=?, applied_at=? WHERE name=? AND seq=?",
 		to.Number, to.Term, string(to.Intent), time.Now().UTC(), checkpointName, from.Number)
 	if err != nil {
 		return fmt.Errorf("move checkpoint to %d: %w", to.Number, err)

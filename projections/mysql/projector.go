@@ -33,14 +33,35 @@ type Projector struct {
 	db  *sql.DB
 	log *slog.Logger
 
-	mu      sync.Mutex
-	applied uint64
-	moved   chan struct{} // closed and replaced when applied rises
+	handovers chan handover
+
+	mu       sync.Mutex
+	anew     bool // build the read models anew when Run begins
+	renewing *Progress
+	applied  uint64
+	moved    chan struct{} // closed and replaced when applied rises
 }
 
 // NewProjector makes one. Run does the work.
 func NewProjector(db *sql.DB, log *slog.Logger) *Projector {
-	return &Projector{db: db, log: log, moved: make(chan struct{})}
+	return &Projector{db: db, log: log, handovers: make(chan handover), moved: make(chan struct{})}
+}
+
+// Anew has the next Run build the read models anew, whatever they say and of whatever log they are.
+func (p *Projector) Anew() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.anew = true
+}
+
+// Renewing says how far Run is with building the read models anew before it follows the log; ok is false if it is not at that.
+func (p *Projector) Renewing() (at Progress, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.renewing == nil {
+		return Progress{}, false
+	}
+	return *p.renewing, true
 }
 
 // Applied gives the number of the last decision that the read models have.
@@ -117,37 +138,75 @@ func ended(ctx context.Context, err error) error {
 	return err
 }
 
+// check looks whether these read models are of this log, and builds them anew if they have to be.
 func (p *Projector) check(ctx context.Context, r Reader) error {
 	last, err := r.Last(ctx)
 	if err != nil {
 		return fmt.Errorf("find the end of the log: %w", err)
 	}
+	p.mu.Lock()
+	anew := p.anew
+	p.mu.Unlock()
+	var at Checkpoint
+	var stale bool
+	err = p.insist(ctx, func() (err error) {
+		if stale, err = p.isStale(ctx); err != nil {
+			return err
+		}
+		if there, err := hasTable(ctx, p.db, checkpointTable); err != nil || !there {
+			return err
+		}
+		at, err = ReadCheckpoint(ctx, p.db)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if !anew && at.Number > last {
+		return fmt.Errorf("read models are at decision %d and the log ends with %d: %w; build them anew if the log is right (\"serve --rebuild\")", at.Number, last, ErrAhead)
+	}
+	if anew || stale || at.Number == 0 && last >= manyDecisions {
+		if !anew {
+			p.reached(at.Number) // so far the old ones can be read
+		}
+		if err := p.renew(ctx, r, at, anew); err != nil {
+			return err
+		}
+	}
 	e, err := p.open(ctx)
 	if err != nil {
 		return err
 	}
-	at := e.At()
-	if at.Number > last {
-		return fmt.Errorf("read models are at decision %d and the log ends with %d: %w; rebuild them if the log is right", at.Number, last, ErrAhead)
-	}
-	p.reached(at.Number)
+	p.reached(e.At().Number)
 	return nil
 }
 
+// manyDecisions are applied to empty tables faster by a rebuild.
+const manyDecisions = 50_000
+
 // open opens an engine, however often it takes.
-func (p *Projector) open(ctx context.Context) (*Engine, error) {
+func (p *Projector) open(ctx context.Context) (e *Engine, err error) {
+	err = p.insist(ctx, func() error {
+		e, err = OpenEngine(ctx, p.db)
+		return err
+	})
+	return e, err
+}
+
+// insist asks the database until it answers.
+func (p *Projector) insist(ctx context.Context, ask func() error) error {
 	pause := 20 * time.Millisecond
 	for first := true; ; first = false {
-		e, err := OpenEngine(ctx, p.db)
+		err := ask()
 		if err == nil || ctx.Err() != nil {
-			return e, err
+			return err
 		}
 		if first {
 			p.log.Warn("the database does not answer, trying again", "err", err)
 		}
 		select {
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return ctx.Err()
 		case <-time.After(pause):
 		}
 		pause = min(2*pause, 2*time.Second)

@@ -19,13 +19,14 @@ const (
 // writer holds the text of the statements for one table.
 type writer struct {
 	table  *projections.Table
+	name   string // of the table, quoted
 	prefix string // INSERT INTO …
 	tuple  string // (?,?,…)
 	suffix string // ON DUPLICATE KEY UPDATE …
 	sel    string // SELECT all columns FROM …
 }
 
-func newWriter(t *projections.Table) *writer {
+func newWriter(t *projections.Table, g generation) *writer {
 	columns := "`" + strings.Join(t.Columns, "`,`") + "`"
 	updates := make([]string, 0, len(t.Columns)-1)
 	for _, c := range t.Columns[1:] {
@@ -33,10 +34,11 @@ func newWriter(t *projections.Table) *writer {
 	}
 	return &writer{
 		table:  t,
-		prefix: "INSERT INTO `" + t.Name + "` (" + columns + ") VALUES ",
+		name:   g.of(t.Name),
+		prefix: "INSERT INTO " + g.of(t.Name) + " (" + columns + ") VALUES ",
 		tuple:  "(?" + strings.Repeat(",?", len(t.Columns)-1) + ")",
 		suffix: " ON DUPLICATE KEY UPDATE " + strings.Join(updates, ","),
-		sel:    "SELECT " + columns + " FROM `" + t.Name + "`",
+		sel:    "SELECT " + columns + " FROM " + g.of(t.Name),
 	}
 }
 
@@ -100,7 +102,7 @@ func (w *writer) statements(out []statement, rows map[string]any) []statement {
 	flush()
 	for len(gone) > 0 {
 		n := min(len(gone), maxStatementRows)
-		out = append(out, statement{fmt.Sprintf("delete %d rows of %s", n, w.table.Name), "DELETE FROM `" + w.table.Name + "` WHERE id IN " + list(n), gone[:n]})
+		out = append(out, statement{fmt.Sprintf("delete %d rows of %s", n, w.table.Name), "DELETE FROM " + w.name + " WHERE id IN " + list(n), gone[:n]})
 		gone = gone[n:]
 	}
 	return out

@@ -95,7 +95,7 @@ func batches(ctx context.Context, db *sql.DB, all []events.Recorded) (Result, er
 
 // timed measures work on empty tables.
 func timed(ctx context.Context, db *sql.DB, work func() error) (time.Duration, error) {
-	if err := mysql.Rebuild(ctx, db); err != nil {
+	if err := mysql.Clear(ctx, db); err != nil {
 		return 0, err
 	}
 	began := time.Now()

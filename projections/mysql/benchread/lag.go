@@ -40,7 +40,7 @@ func lag(ctx context.Context, db *sql.DB, dir string, all []events.Recorded) (Re
 	if err != nil {
 		return Result{}, err
 	}
-	if err := mysql.Rebuild(ctx, db); err != nil {
+	if err := mysql.Clear(ctx, db); err != nil {
 		return Result{}, err
 	}
 	p := mysql.NewProjector(db, slog.New(slog.DiscardHandler))
