@@ -64,6 +64,7 @@ type ReadRequest struct {
 	Limit   int               `json:"limit,omitempty"`    // list: 1…1000, 0 = 100
 	After   string            `json:"after,omitempty"`    // list: page on after this id
 	WaitFor uint64            `json:"wait_for,omitempty"` // answer only when this decision is applied (read your writes)
+	At      string            `json:"at,omitempty"`       // what was after the decision with this number, or at this time (RFC 3339); "now": at the log's end
 }
 
 // ReadAnswer is the reply to a ReadRequest.
@@ -113,7 +114,8 @@ type DomainReport struct {
 	MemoryMiB      int    `json:"memory_mib"`
 	VCPUs          int    `json:"vcpus"`
 	Weight         int    `json:"weight,omitempty"`
-	Stale          bool   `json:"stale,omitempty"` // its stamp is below the VM's epoch in DESIRED: it was paused at once and is being destroyed
+	Resizes        int    `json:"resizes,omitempty"` // of its document, that were carried out
+	Stale          bool   `json:"stale,omitempty"`   // its stamp is below the VM's epoch in DESIRED: it was paused at once and is being destroyed
 }
 
 // What a domain is seen to do.
@@ -133,6 +135,20 @@ type DomainEnded struct {
 	Epoch      Epoch      `json:"epoch"`
 	Generation Generation `json:"generation"` // of the document that it obeyed
 	How        string     `json:"how"`        // EndedDestroyed …
+
+	Console Blob `json:"console,omitzero"` // the end of what its console printed: sent apart, see ReportConsole
+}
+
+// MaxConsoleTail bounds ConsoleTail.Data, in bytes.
+const MaxConsoleTail = 64 << 10
+
+// ConsoleTail is the end of what a VM's domains printed under one grant. A machine sends it before the report of that grant's end, which
+// names it by its digest. What a guest prints is never stored in the log.
+type ConsoleTail struct {
+	Boot  string `json:"boot"`
+	VM    VMID   `json:"vm"`
+	Epoch Epoch  `json:"epoch"`
+	Data  []byte `json:"data"`
 }
 
 // How a domain ended.
@@ -157,6 +173,8 @@ type Capacity struct {
 	PCPUs          int      `json:"pcpus"`
 	XenVersion     string   `json:"xen_version"`
 	Types          []string `json:"types"` // pv, pvh, hvm
+
+	DeviceModels int `json:"device_models_mib,omitempty"` // of the control domain's memory, for all device models together
 }
 
 // Inventory is what a machine is made of.

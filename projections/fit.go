@@ -93,3 +93,13 @@ func (l limit) text(s string) error {
 	}
 	return nil
 }
+
+// CanBe says whether a column, which the table has, can be equal to a text: the database does not compare one of ASCII with other letters.
+func (t *Table) CanBe(column, text string) bool {
+	for i, c := range t.Columns {
+		if c == column && t.limits[i].ascii {
+			return limit{ascii: true}.text(text) == nil
+		}
+	}
+	return true
+}

@@ -1,8 +1,9 @@
 // Package read answers questions about the read models: one object by id, name or unique beginning of its id, or a list with filters
-// and pages, with the number of the last decision in what was read.
+// and pages, with the number of the last decision in what was read. Questions about now are answered by the database, those about a moment of
+// the past by a fold of the log.
 //
-// It promises that a user who belongs to an account gets only rows of that account, and that rows and number are of one moment. It
-// knows no bus, changes nothing, and does not check whether the user may ask at all.
+// It promises that a user who belongs to an account gets only rows of that account, that rows and number are of one moment, and that both
+// sources answer alike. It knows no bus, changes nothing, and does not check whether the user may ask at all.
 package read
 
 import (
@@ -13,7 +14,6 @@ import (
 	"fmt"
 	"log/slog"
 	"regexp"
-	"sort"
 	"strings"
 	"time"
 
@@ -55,10 +55,11 @@ type Reader struct {
 	db     *sql.DB
 	waiter Waiter
 	log    *slog.Logger
+	past   Past // nil: the past cannot be asked
 }
 
 // New reads from a database with the tables of schemas/mysql. What the database says when it fails goes to log, not to users.
-func New(db *sql.DB, w Waiter, log *slog.Logger) *Reader { return &Reader{db, w, log} }
+func New(db *sql.DB, w Waiter, log *slog.Logger) *Reader { return &Reader{db: db, waiter: w, log: log} }
 
 // Get answers with one item, or with an error: not_found, conflict (several objects fit), invalid, forbidden, or unavailable.
 func (r *Reader) Get(ctx context.Context, s Scope, kind events.Kind, q events.ReadRequest) events.ReadAnswer {
@@ -69,8 +70,12 @@ func (r *Reader) Get(ctx context.Context, s Scope, kind events.Kind, q events.Re
 	if q.ID == "" {
 		return r.refused(no(events.CodeInvalid, "field \"id\": want an id, a unique beginning of one, or a name"))
 	}
+	from, err := r.source(ctx, q)
+	if err != nil {
+		return r.refused(err)
+	}
 	for _, by := range candidates(m, q.ID) {
-		answer, err := r.query(ctx, m, where.and(by), 2)
+		answer, err := from(ctx, m, question{where.and(by.condition), by, "", 2})
 		switch {
 		case err != nil:
 			return r.refused(err)
@@ -99,10 +104,11 @@ func (r *Reader) List(ctx context.Context, s Scope, kind events.Kind, q events.R
 	if where, err = where.filter(m, q.Filter); err != nil {
 		return r.refused(err)
 	}
-	if q.After != "" {
-		where = where.and(condition{"id > ?", []any{q.After}})
+	from, err := r.source(ctx, q)
+	if err != nil {
+		return r.refused(err)
 	}
-	answer, err := r.query(ctx, m, where, limit+1)
+	answer, err := from(ctx, m, question{where, candidate{}, q.After, limit + 1})
 	if err != nil {
 		return r.refused(err)
 	}
@@ -124,7 +130,10 @@ func (r *Reader) begin(ctx context.Context, s Scope, kind events.Kind, q events.
 		return nil, condition{}, err
 	}
 	if q.Account != "" && m.Table.Has("account") {
-		where = where.and(condition{"account = ?", []any{q.Account}})
+		where = where.and(equal(m, "account", q.Account))
+	}
+	if q.At != "" && q.WaitFor > 0 {
+		return nil, condition{}, no(events.CodeInvalid, "field \"wait_for\": what was does not have to be waited for: leave it out, or \"at\"")
 	}
 	if q.WaitFor > 0 {
 		waiting, cancel := context.WithTimeout(ctx, maxWait)
@@ -136,8 +145,38 @@ func (r *Reader) begin(ctx context.Context, s Scope, kind events.Kind, q events.
 	return m, where, nil
 }
 
-// query reads rows and checkpoint in one snapshot.
-func (r *Reader) query(ctx context.Context, m *projections.Model, where condition, limit int) (events.ReadAnswer, error) {
+// question is what is read: rows that fit where, after an id, at most limit.
+type question struct {
+	where condition
+	by    candidate // what where says about which object is meant
+	after string
+	limit int
+}
+
+// attempts bounds how often one question is asked of the database.
+const attempts = 4
+
+// query reads rows and checkpoint. When a rebuild swaps the tables in this moment, the database may call this transaction a deadlock
+// and end it: then, as on any failure, it is tried again.
+func (r *Reader) query(ctx context.Context, m *projections.Model, ask question) (answer events.ReadAnswer, err error) {
+	for i := range attempts {
+		if answer, err = r.queryOnce(ctx, m, ask); err == nil || ctx.Err() != nil {
+			break
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Duration(i*10) * time.Millisecond):
+		}
+	}
+	return answer, err
+}
+
+// queryOnce reads rows and checkpoint in one snapshot. The checkpoint comes first: who has read it keeps the tables from being swapped.
+func (r *Reader) queryOnce(ctx context.Context, m *projections.Model, ask question) (events.ReadAnswer, error) {
+	where := ask.where
+	if ask.after != "" {
+		where = where.and(condition{sql: "id > ?", args: []any{ask.after}})
+	}
 	tx, err := r.db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
 	if err != nil {
 		return events.ReadAnswer{}, fmt.Errorf("begin reading: %w", err)
@@ -148,7 +187,7 @@ func (r *Reader) query(ctx context.Context, m *projections.Model, where conditio
 		return answer, fmt.Errorf("read checkpoint: %w", err)
 	}
 	q := "SELECT `" + strings.Join(m.Table.Columns, "`,`") + "` FROM `" + m.Table.Name + "`" + where.clause() + " ORDER BY id LIMIT ?"
-	rows, err := tx.QueryContext(ctx, q, append(where.args, limit)...)
+	rows, err := tx.QueryContext(ctx, q, append(where.args, ask.limit)...)
 	if err != nil {
 		return answer, fmt.Errorf("read %s: %w", m.Table.Name, err)
 	}
@@ -170,83 +209,26 @@ func (r *Reader) query(ctx context.Context, m *projections.Model, where conditio
 	return answer, nil
 }
 
-// condition is a part of a WHERE clause. Only its arguments come from the question.
-type condition struct {
-	sql  string
-	args []any
-}
-
-func (c condition) and(o condition) condition {
-	if c.sql == "" {
-		return o
-	}
-	return condition{c.sql + " AND " + o.sql, append(append([]any{}, c.args...), o.args...)}
-}
-
-func (c condition) clause() string {
-	if c.sql == "" {
-		return ""
-	}
-	return " WHERE " + c.sql
-}
-
-// filter adds one comparison per column. An empty value asks for what is not known.
-func (c condition) filter(m *projections.Model, by map[string]string) (condition, error) {
-	columns := make([]string, 0, len(by))
-	for column := range by {
-		columns = append(columns, column)
-	}
-	sort.Strings(columns)
-	for _, column := range columns {
-		if !m.Table.Has(column) {
-			return c, no(events.CodeInvalid, "field \"filter\": a %s has no column %q, but %s", m.Kind, clip(column), strings.Join(m.Table.Columns, ", "))
-		}
-		if by[column] == "" {
-			c = c.and(condition{"`" + column + "` IS NULL", nil})
-			continue
-		}
-		v, err := m.Table.Parse(column, by[column])
-		if err != nil {
-			return c, no(events.CodeInvalid, "field \"filter\": column %q cannot be compared with %q", column, clip(by[column]))
-		}
-		c = c.and(condition{"`" + column + "` = ?", []any{v}})
-	}
-	return c, nil
-}
-
-// sees gives the condition for the rows that are there for this scope.
-func (s Scope) sees(m *projections.Model) (condition, error) {
-	if s.all {
-		return condition{}, nil
-	}
-	account := string(s.account)
-	switch m.Scope {
-	case projections.ScopeSelf:
-		return condition{"id = ?", []any{account}}, nil
-	case projections.ScopeOwn:
-		return condition{"account = ?", []any{account}}, nil
-	case projections.ScopeOwnOrAll:
-		return condition{"(account = ? OR account IS NULL)", []any{account}}, nil
-	case projections.ScopeOwnOrActor:
-		return condition{"(account = ? OR actor = ?)", []any{account, s.actor}}, nil
-	}
-	return condition{}, no(events.CodeForbidden, "%s are for operators of the platform", m.Table.Name)
-}
-
 var idPattern = regexp.MustCompile(`^[0-9a-f][0-9a-f.-]*$`)
 
+// candidate is one way in which a reference may name an object. At most one of the texts is given.
+type candidate struct {
+	condition
+	id, name, begin string
+}
+
 // candidates gives the ways in which a reference may name an object, the strongest first.
-func candidates(m *projections.Model, ref string) []condition {
-	var out []condition
+func candidates(m *projections.Model, ref string) []candidate {
+	var out []candidate
 	isID := idPattern.MatchString(ref)
 	if isID {
-		out = append(out, condition{"id = ?", []any{ref}})
+		out = append(out, candidate{condition: equal(m, "id", ref), id: ref})
 	}
 	if m.Named != "" {
-		out = append(out, condition{"`" + m.Named + "` = ?", []any{ref}})
+		out = append(out, candidate{condition: equal(m, m.Named, ref), name: ref})
 	}
 	if isID && len(ref) >= minPrefix {
-		out = append(out, condition{"id LIKE ?", []any{ref + "%"}}) // the pattern lets no wildcard through
+		out = append(out, candidate{condition: begins(m, ref), begin: ref})
 	}
 	return out
 }

@@ -13,6 +13,7 @@ import (
 
 	"cloudengine/events"
 	"cloudengine/projections"
+	"cloudengine/projections/moment"
 	"cloudengine/projections/mysql"
 	"cloudengine/projections/projectionstest"
 	"cloudengine/projections/read"
@@ -22,6 +23,8 @@ import (
 var (
 	reader  *read.Reader
 	history []events.Recorded
+	past    *moment.Keeper
+	server  *mysql.Database
 )
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
@@ -42,7 +45,20 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer db.Close()
-	history = projectionstest.New(rand.New(rand.NewPCG(1, 2)).IntN, 3).Steps(600).All()
+	choose := rand.New(rand.NewPCG(1, 2)).IntN
+	chain := projectionstest.NewChain(projectionstest.New(choose, 3).Steps(600).All(), func() int { return 1 + choose(6) })
+	history, server = chain.Recorded(), db
+	if past, err = moment.Open(moment.Options{Dir: dir + "/snapshots", Log: chain, Every: 130}); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer past.Close()
+	for made := true; made; {
+		if made, err = past.Make(ctx); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+	}
 	p := mysql.NewProjector(db.DB, quiet)
 	running, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -53,6 +69,7 @@ func run(m *testing.M) int {
 		return 1
 	}
 	reader = read.New(db.DB, p, quiet)
+	reader.SetPast(past)
 	return m.Run()
 }
 
