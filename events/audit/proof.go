@@ -47,8 +47,8 @@ func (p Proof) Verify(keys ...string) (Head, events.Recorded, error) {
 	if p.Number == 0 || p.Number > h.Size {
 		return h, none, fmt.Errorf("decision %d of %d: %w", p.Number, h.Size, ErrNotProven)
 	}
-	if err := tlog.CheckRecord(p.Path, int64(h.Size), h.Root, int64(p.Number-1), LeafHash(p.Leaf)); err != nil {
-		return h, none, ErrNotProven
+	if err := CheckPath(p.Path, p.Number, h.Size, h.Root, p.Leaf); err != nil {
+		return h, none, err
 	}
 	r, err := ParseLeaf(p.Number, p.Leaf)
 	return h, r, err
@@ -66,4 +66,28 @@ func ParseLeaf(number uint64, leaf []byte) (events.Recorded, error) {
 		return r, fmt.Errorf("read leaf of decision %d: %w", number, err)
 	}
 	return r, nil
+}
+
+// StoredCount gives how many hashes a store of a tree of a size holds.
+func StoredCount(size uint64) int64 { return tlog.StoredHashCount(int64(size)) }
+
+// StoredLeaf gives the index in a store of the leaf at a place, counted from 0.
+func StoredLeaf(place uint64) int64 { return tlog.StoredHashIndex(0, int64(place)) }
+
+// Path gives the audit path of the decision with a number in the tree of a size.
+func Path(number, size uint64, stored tlog.HashReader) ([]Hash, error) {
+	return tlog.ProveRecord(int64(size), int64(number-1), stored)
+}
+
+// RootAt gives the root of the tree when it had a size.
+func RootAt(size uint64, stored tlog.HashReader) (Hash, error) {
+	return tlog.TreeHash(int64(size), stored)
+}
+
+// CheckPath verifies an audit path. Its error is ErrNotProven.
+func CheckPath(path []Hash, number, size uint64, root Hash, leaf []byte) error {
+	if number == 0 || number > size || size > 1<<62 || tlog.CheckRecord(path, int64(size), root, int64(number-1), LeafHash(leaf)) != nil {
+		return ErrNotProven
+	}
+	return nil
 }

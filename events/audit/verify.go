@@ -71,6 +71,9 @@ type Chain struct {
 // span is a run of decision numbers that did not come where they should have, and where they should have come.
 type span struct{ first, last, seq uint64 }
 
+// ChainAt goes on after a place that is known.
+func ChainAt(at events.Position) Chain { return Chain{at: at} }
+
 // At gives the place after the last block that is in order.
 func (c *Chain) At() events.Position { return c.at }
 
