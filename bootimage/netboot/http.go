@@ -22,6 +22,7 @@ type BootConfig struct {
 	Name    string    `json:"name"`
 	Token   string    `json:"token"`
 	Bus     []string  `json:"bus"`
+	CA      string    `json:"ca,omitempty"` // PEM; which buses to believe
 	HTTP    string    `json:"http"`
 	Image   string    `json:"image"`
 	Time    time.Time `json:"time"` // when it was served
@@ -233,7 +234,7 @@ func (s *Service) sendInitrd(w http.ResponseWriter, m Machine, mac, path, versio
 	token, sum := newToken()
 	now := s.opt.Now().UTC()
 	config, err := json.Marshal(BootConfig{
-		Machine: m.ID, Name: m.Name, Token: token, Bus: s.opt.Bus, HTTP: s.opt.HTTP, Image: version, Time: now, Roles: m.Roles,
+		Machine: m.ID, Name: m.Name, Token: token, Bus: s.opt.Bus, CA: s.opt.CA, HTTP: s.opt.HTTP, Image: version, Time: now, Roles: m.Roles,
 	})
 	if err != nil {
 		return fail(fmt.Errorf("encode boot.json: %w", err))

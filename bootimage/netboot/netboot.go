@@ -51,6 +51,7 @@ type Options struct {
 
 	HTTP string   // base URL of Handler as machines reach it, e.g. http://10.77.0.1:8080
 	Bus  []string // told to the agent in boot.json
+	CA   string   // certificates of those who may sign the bus's own, as PEM; also told to the agent. Empty: the bus is not encrypted
 
 	// ImageDir is an image (a directory with manifest.json), or a directory of images named by version with a link
 	// "current" to the one that machines boot if they name none. It is read at each request.

@@ -9,17 +9,20 @@ import (
 	"time"
 
 	"cloudengine/events"
+	"cloudengine/events/broker/certs"
 )
 
 // Options say how a server is started. Only Dir must be given.
 type Options struct {
-	Dir           string       // where the streams are kept
-	Listen        string       // host:port for clients; default 127.0.0.1 and a free port; port 0 means a free port
-	Name          string       // unique in the cluster; default s1
-	Cluster       *Cluster     // nil: one server alone
-	Own           []string     // durable consumers on FEED that the control plane will make: users are kept from them from the start
-	UnsafeNoFsync bool         // acknowledge before the disk has it: loses acknowledged decisions when the power fails
-	Logger        *slog.Logger // nil: nothing is logged
+	Dir           string        // where the streams are kept
+	Listen        string        // host:port for clients; default 127.0.0.1 and a free port; port 0 means a free port
+	Name          string        // unique in the cluster; default s1
+	Cluster       *Cluster      // nil: one server alone
+	Own           []string      // durable consumers on FEED that the control plane will make: users are kept from them from the start
+	TLS           *certs.Server // what clients and the other servers are shown; nil: nothing is encrypted, which is taken on loopback only
+	UnsafePlain   bool          // take clients and servers from other machines without TLS: who is on the way reads and changes everything
+	UnsafeNoFsync bool          // acknowledge before the disk has it: loses acknowledged decisions when the power fails
+	Logger        *slog.Logger  // nil: nothing is logged
 }
 
 // Cluster says how this server finds the two others.
@@ -71,6 +74,9 @@ func (o *Options) setDefaults() error {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
+	if err := o.checkPlain(o.Listen); err != nil {
+		return err
+	}
 	if o.Cluster == nil {
 		return nil
 	}
@@ -92,6 +98,20 @@ func (o *Options) setDefaults() error {
 		return fmt.Errorf("start bus: cluster address %s is not loopback: a shared secret is needed, or anyone could join", c.Listen)
 	}
 	o.Cluster = &c
+	return o.checkPlain(c.Listen)
+}
+
+// ErrPlain says that the bus would be open to everyone on the way.
+var ErrPlain = errors.New("without TLS, who is on the way between two machines reads and changes everything")
+
+func (o *Options) checkPlain(address string) error {
+	host, _, err := splitAddress(address)
+	if err != nil {
+		return fmt.Errorf("start bus: read address: %w", err)
+	}
+	if ip := net.ParseIP(host); o.TLS == nil && !o.UnsafePlain && (ip == nil || !ip.IsLoopback()) && host != "localhost" {
+		return fmt.Errorf("start bus: listen on %s: %w", address, ErrPlain)
+	}
 	return nil
 }
 

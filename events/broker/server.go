@@ -96,6 +96,9 @@ func startBus(o Options, auth *authenticator) (*server.Server, error) {
 	return bus, nil
 }
 
+// tlsTimeout bounds a handshake: long enough for a machine that is busy with its boot, short for one that only holds a connection.
+const tlsTimeout = 5 * time.Second
+
 func serverOptions(o Options) (*server.Options, error) {
 	host, port, err := splitAddress(o.Listen)
 	if err != nil {
@@ -110,9 +113,15 @@ func serverOptions(o Options) (*server.Options, error) {
 	so.NoSigs, so.NoLog, so.AlwaysEnableNonce = true, true, true
 	so.MaxPayload, so.MaxPending = maxPayload, 64<<20
 	so.MaxControlLine, so.AuthTimeout = 4096, 3
+	if o.TLS != nil {
+		so.TLSConfig, so.TLSTimeout = o.TLS.Clients(nil), tlsTimeout.Seconds()
+	}
 	if c := o.Cluster; c != nil {
 		if err := clusterOptions(so, c); err != nil {
 			return nil, err
+		}
+		if o.TLS != nil {
+			so.Cluster.TLSConfig, so.Cluster.TLSTimeout = o.TLS.Peers(), tlsTimeout.Seconds()
 		}
 	}
 	return so, nil

@@ -33,6 +33,7 @@ type Config struct {
 	Name    string    `json:"name"`
 	Token   string    `json:"token"` // secret: one-time enrolment token of this boot; never log it
 	Bus     []string  `json:"bus"`   // nats:// URLs
+	CA      string    `json:"ca"`    // which buses to believe, as PEM; empty: they are not encrypted
 	HTTP    string    `json:"http"`  // base URL of the netboot server
 	Image   string    `json:"image"` // version of the boot image
 	Time    time.Time `json:"time"`  // when boot.json was served

@@ -128,7 +128,11 @@ func (b *bus) connect(pair nkeys.KeyPair, closed, reconnected chan struct{}) (*n
 	if err != nil {
 		return nil, fmt.Errorf("read key: %w", err)
 	}
-	return nats.Connect(strings.Join(b.a.conf.Bus, ","),
+	trust, err := trustIn(b.a.conf)
+	if err != nil {
+		return nil, err
+	}
+	return nats.Connect(strings.Join(b.a.conf.Bus, ","), trust,
 		nats.Name("noded "+b.a.conf.Name), nats.Nkey(public, pair.Sign), nats.CustomInboxPrefix(events.InboxPrefix(string(b.a.machine))),
 		nats.Timeout(connectTimeout), nats.MaxReconnects(-1), nats.ReconnectWait(250*time.Millisecond), nats.ReconnectJitter(250*time.Millisecond, 250*time.Millisecond),
 		nats.PingInterval(5*time.Second), nats.MaxPingsOutstanding(2), nats.ReconnectBufSize(-1),
@@ -187,8 +191,12 @@ func (b *bus) enrol(ctx context.Context, pair nkeys.KeyPair) error {
 	if err != nil {
 		return fmt.Errorf("read key: %w", err)
 	}
+	trust, err := trustIn(b.a.conf)
+	if err != nil {
+		return err
+	}
 	m := b.a.machine
-	nc, err := nats.Connect(strings.Join(b.a.conf.Bus, ","), nats.Name("noded enrol "+b.a.conf.Name),
+	nc, err := nats.Connect(strings.Join(b.a.conf.Bus, ","), trust, nats.Name("noded enrol "+b.a.conf.Name),
 		nats.UserInfo(events.EnrolUser, string(m)+"."+b.a.conf.Token), nats.CustomInboxPrefix(events.EnrolInboxPrefix(m)),
 		nats.Timeout(connectTimeout), nats.NoReconnect())
 	if err != nil {

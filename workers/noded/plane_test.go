@@ -21,6 +21,7 @@ import (
 
 	"cloudengine/events"
 	"cloudengine/events/broker"
+	"cloudengine/events/broker/certs"
 	"cloudengine/events/desired"
 	"cloudengine/workers/boot"
 	"cloudengine/workers/workertest"
@@ -79,7 +80,11 @@ func must(t testing.TB, err error) {
 
 func newPlane(t *testing.T) *plane {
 	t.Helper()
-	srv, err := broker.Start(t.Context(), broker.Options{Dir: t.TempDir(), UnsafeNoFsync: true})
+	authority, err := certs.Create(t.TempDir())
+	must(t, err)
+	shown, err := certs.NewServer(authority, nil, nil)
+	must(t, err)
+	srv, err := broker.Start(t.Context(), broker.Options{Dir: t.TempDir(), UnsafeNoFsync: true, TLS: shown})
 	must(t, err)
 	t.Cleanup(srv.Shutdown)
 	p := &plane{t: t, srv: srv, machine: events.MachineID(uuid.NewString()), boot: uuid.NewString(), dir: t.TempDir(), number: 100}
@@ -91,7 +96,7 @@ func newPlane(t *testing.T) *plane {
 	p.serve("rep.*.state", p.state)
 	srv.Open(p)
 	must(t, writeJSON(p.path("boot.json"), boot.Config{
-		Machine: string(p.machine), Name: "host1", Token: token, Bus: []string{srv.ClientURL()}, HTTP: "http://127.0.0.1:1", Image: "test",
+		Machine: string(p.machine), Name: "host1", Token: token, Bus: []string{srv.ClientURL()}, CA: string(authority.Roots()), HTTP: "http://127.0.0.1:1", Image: "test",
 	}))
 	return p
 }
