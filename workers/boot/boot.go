@@ -39,6 +39,8 @@ type Config struct {
 	Time    time.Time `json:"time"`  // when boot.json was served
 	Roles   []string  `json:"roles"` // host, …
 
+	Holding string `json:"holding,omitempty"` // MAC of a machine that nobody made known; it has no id, token or bus
+
 	BootID string `json:"-"` // /proc/sys/kernel/random/boot_id
 	IsXen  bool   `json:"-"` // this is Xen's control domain
 	Lease  Lease  `json:"-"` // boot network
@@ -148,7 +150,8 @@ func parseConfig(body []byte) (Config, error) {
 	for _, f := range []struct {
 		name    string
 		missing bool
-	}{{"machine", c.Machine == ""}, {"name", c.Name == ""}, {"token", c.Token == ""}, {"bus", len(c.Bus) == 0}, {"http", c.HTTP == ""}} {
+	}{{"machine", c.Machine == "" && c.Holding == ""}, {"name", c.Name == ""}, {"token", c.Token == "" && c.Holding == ""},
+		{"bus", len(c.Bus) == 0 && c.Holding == ""}, {"http", c.HTTP == ""}} {
 		if f.missing {
 			return Config{}, fmt.Errorf("decode boot configuration: no %s", f.name)
 		}

@@ -69,6 +69,9 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	if err != nil {
 		log.Error("domains cannot be managed in this boot any more: the machine must be rebooted", "err", err)
 	}
+	if c.Holding != "" {
+		return hold(ctx, c, log)
+	}
 	a, err := newAgent(ctx, o, c, log)
 	if err != nil {
 		return err
