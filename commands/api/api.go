@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"cloudengine/commands"
+	"cloudengine/commands/api/wire"
 	"cloudengine/events"
 
 	"github.com/nats-io/nats.go"
@@ -57,6 +58,12 @@ type Config struct {
 	Secrets *Secrets
 	Log     *slog.Logger
 
+	Verifier Verifier // holds the cloud against its log
+
+	Audit *Auditing // nil: no question about the log's bytes is answered
+
+	LogStatus func() wire.LogStatus // must be quick
+
 	ActorRate   rate.Limit // requests per second of one user; 0 = 20000
 	MachineRate rate.Limit // of one machine; 0 = 200
 	InFlight    int        // requests under way at a time; 0 = 8192
@@ -72,6 +79,7 @@ type Service struct {
 
 	verifying sync.Mutex
 	scans     scans
+	past      turns
 
 	mu     sync.Mutex
 	subs   []*nats.Subscription
@@ -82,7 +90,7 @@ type Service struct {
 const requestTime = 10 * time.Second
 
 func timeOf(subject string) time.Duration {
-	if strings.Contains(subject, ".log.") { // they read the log
+	if strings.Contains(subject, ".log.") || strings.HasSuffix(subject, ".cloud.verify") { // they read the log
 		return verifyTime
 	}
 	return requestTime
@@ -125,9 +133,13 @@ func (s *Service) Open() error {
 		"rep.*.enrol":        s.enrol,
 		"rep.*.state":        s.report,
 		"read.*.log.verify":  s.verify,
+		"read.*.log.status":  s.logStatus,
 		"read.*.log.history": s.history,
 		"read.*.log.why":     s.why,
 		"own.*.*.*":          s.own,
+
+		"read.*.cloud.verify":   s.verifyCloud,
+		"read.*.cloud.progress": s.verifyProgress,
 	} {
 		if d, ok := s.cfg.Decider.(asyncDecider); ok && subject == "do.*.*.*" {
 			if err := s.subscribeIntents(ctx, d); err != nil {
@@ -136,6 +148,12 @@ func (s *Service) Open() error {
 			}
 			continue
 		}
+		if err := s.subscribe(ctx, subject, h); err != nil {
+			s.closeLocked()
+			return err
+		}
+	}
+	for subject, h := range s.auditHandlers() {
 		if err := s.subscribe(ctx, subject, h); err != nil {
 			s.closeLocked()
 			return err

@@ -16,6 +16,7 @@ import (
 	"cloudengine/events/broker"
 	"cloudengine/events/feed"
 	"cloudengine/projections/desired"
+	"cloudengine/projections/moment"
 	"cloudengine/projections/mysql"
 
 	"golang.org/x/sys/unix"
@@ -35,7 +36,8 @@ type server struct {
 	own       api.Everywhere
 	database  *mysql.Database
 	projector *mysql.Projector
-	reader    api.Reader
+	reader    reader
+	past      *moment.Keeper
 	deriver   *feed.Deriver
 	desired   *desired.Publisher
 	api       *api.Service
@@ -107,17 +109,38 @@ func (s *server) startPlane(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	restored, err := s.restoredAt()
+	if err != nil {
+		return err
+	}
 	s.plane, err = plane.Start(ctx, plane.Options{
-		Bus: bus, Logger: s.log, Dispatch: dispatch.Options{AdminKey: key, Silence: s.opts.silence},
+		Bus: bus, Logger: s.log, Dispatch: dispatch.Options{AdminKey: key, Silence: s.opts.silence, Restored: restored},
 	}, s.attach)
 	if err != nil {
 		return err
 	}
 	s.parts.onStop("bus and log", func() error { s.plane.Stop(); return nil })
+	s.parts.run("disk of the log", s.watchDisk)
 	if err := s.plane.Dispatch.Wait(ctx, 2); err != nil { // the log is open, and there is an administrator
 		return fmt.Errorf("wait for the log to be opened: %w", err)
 	}
-	return s.keepAdminKey(key, made)
+	return errors.Join(s.keepAdminKey(key, made), s.noteRestored(ctx, restored))
+}
+
+// watchDisk ends the server when it has to be started again because its disk was full.
+func (s *server) watchDisk(ctx context.Context) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+		if err := s.plane.MustRestart(); err != nil {
+			return err
+		}
+	}
 }
 
 func (s *server) busOptions() (broker.Options, error) {
@@ -144,11 +167,14 @@ func (s *server) attach(p *plane.Plane) error {
 	if s.deriver, err = feed.NewDeriver(p.Conn, feed.FromJournal(p.Journal), s.log.With("part", "feed")); err != nil {
 		return err
 	}
+	if err := s.openPast(p); err != nil {
+		return err
+	}
 	s.own = api.Everywhere{Here: p.Dispatch, Active: p.Dispatch.Active, Bus: p.Conn}
 	s.desired = desired.NewPublisher(p.JS, p.Dispatch.Active, s.log.With("part", "desired"))
 	s.api = api.New(api.Config{
 		Bus: p.Conn, Decider: p.Dispatch, Users: users{p.Dispatch}, Reader: s.reader, Journal: p.Journal, Blobs: s.blobs, Secrets: s.secrets,
-		Log: s.log.With("part", "api"),
+		Log: s.log.With("part", "api"), LogStatus: s.logStatus,
 	})
 	p.Dispatch.OnApplied(s.deriver.Apply)
 	p.Dispatch.OnApplied(s.desired.Apply)

@@ -216,6 +216,27 @@ func TestNewTermBeginsABlock(t *testing.T) {
 	}
 }
 
+// A log that was restored is in a new term before anything is decided, once, however often the server starts.
+func TestRestoredLogOpensANewTerm(t *testing.T) {
+	log := &memoryLog{}
+	first := newRig(t, log, nil).active()
+	last := first.submit(create(1, "acme")).Number
+	first.cease()
+	restored := func(o *dispatch.Options) { o.Restored = last }
+	second := newRig(t, log, restored).active()
+	b := second.submit(create(2, "zeta"))
+	second.cease()
+	newRig(t, log, restored).active().submit(create(3, "third"))
+	all := second.check()
+	opened := all[last]
+	if opened.Verb != "open" || opened.Term != 2 || opened.Outcome.Status != events.Accepted || b.Number != last+2 {
+		t.Fatalf("after the last of the backup came %+v, then %d", opened, b.Number)
+	}
+	if end := all[len(all)-1]; end.Term != 2 || end.Number != last+3 {
+		t.Fatalf("the last is %d in term %d", end.Number, end.Term)
+	}
+}
+
 func TestBrokenInvariantStops(t *testing.T) {
 	r := fakeRig(t, &memoryLog{})
 	if _, err := r.d.Submit(t.Context(), command(1, "panic"), false); err == nil {

@@ -47,6 +47,10 @@ type Options struct {
 
 	AdminKey string // public nkey of the user "admin", for the first start on an empty log; empty: the log must not be empty
 
+	// Restored is the number of the last decision in the backup that the log was restored from: while the log ends there, a new term is
+	// opened before anything else is decided. 0: it was not restored.
+	Restored uint64
+
 	Core   func() Core      // nil: commands.NewState
 	Clock  func() time.Time // nil: time.Now
 	Full   func() bool      // whether the disk is so full that users' intents are refused; nil: never

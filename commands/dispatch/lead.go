@@ -110,6 +110,9 @@ func (l *lead) begin(ctx context.Context) error {
 			return err
 		}
 	}
+	if n := l.core.Next(); l.o.Restored > 0 && n == l.o.Restored+1 {
+		l.own = append(l.own, openRestored(n, l.core.Term()+1))
+	}
 	l.own = append(l.own, l.core.Resume()...)
 	l.liveness.restart()
 	l.folded = true
@@ -137,6 +140,14 @@ func (l *lead) bootstrap() error {
 		l.own = append(l.own, c)
 	}
 	return nil
+}
+
+// openRestored opens the term that begins with decision n.
+func openRestored(n, term uint64) commands.Command {
+	return commands.Command{
+		Kind: events.KindLog, Verb: "open", Args: encode(commands.OpenLog{Term: term, Cause: events.CauseRestored}),
+		Actor: commands.ActorBootstrap, Intent: events.FreeFormID(commands.ActorBootstrap, fmt.Sprintf("restored %d", n)),
+	}
 }
 
 func encode(v any) json.RawMessage {

@@ -168,6 +168,13 @@ func (r *rig) active() *rig {
 	return r
 }
 
+// cease lets another server decide.
+func (r *rig) cease() {
+	r.t.Helper()
+	r.leader.Store(false)
+	r.wait("the dispatcher to cease", func() bool { return !r.d.Active() })
+}
+
 func id(n int) events.IntentID {
 	return events.IntentID(fmt.Sprintf("00000000-0000-4000-8000-%012d", n))
 }

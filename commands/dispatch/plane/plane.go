@@ -42,6 +42,7 @@ type Plane struct {
 	stop    context.CancelFunc
 	running sync.WaitGroup
 	full    atomic.Bool
+	sick    atomic.Pointer[error]
 }
 
 // Start starts all parts and returns when the log is folded and clients are let in, or with the error of ctx. configure, which may be
@@ -123,15 +124,36 @@ func (p *Plane) open(ctx context.Context, o Options) error {
 const (
 	diskFull  = 0.90 // of the disk of the log; then users' intents are refused
 	diskCheck = 5 * time.Second
+
+	diskPatience = 1 // checks in which the bus may be unwell though there is room
 )
+
+// Full says whether users are refused because the disk of the log is almost full. It is looked at every few seconds.
+func (p *Plane) Full() bool { return p.full.Load() }
+
+// MustRestart says why this server has to be started again: its disk was full, there is room again, and the stream that could not be
+// written takes nothing more (nats-server 2.15). What was acknowledged is stored. nil: it need not.
+func (p *Plane) MustRestart() error {
+	if err := p.sick.Load(); err != nil {
+		return fmt.Errorf("the log cannot be written: %w: start the server again; what was acknowledged is stored", *err)
+	}
+	return nil
+}
 
 func (p *Plane) watchDisk(ctx context.Context, dir string) {
 	tick := time.NewTicker(diskCheck)
 	defer tick.Stop()
+	sick, wasFull := 0, false // a server of several may also be unwell while it catches up
 	for {
 		var st syscall.Statfs_t
 		if err := syscall.Statfs(dir, &st); err == nil && st.Blocks > 0 {
 			p.full.Store(float64(st.Blocks-st.Bavail)/float64(st.Blocks) > diskFull)
+		}
+		wasFull = wasFull || p.full.Load()
+		if err := p.Bus.Health(); err == nil || p.full.Load() || !wasFull {
+			sick = 0
+		} else if sick++; sick > diskPatience {
+			p.sick.Store(&err)
 		}
 		select {
 		case <-ctx.Done():
