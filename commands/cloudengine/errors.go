@@ -78,7 +78,13 @@ func explain(err error) string {
 	return text
 }
 
+// release is the version of a release; the linker sets it (-X main.release=…).
+var release string
+
 func version() string {
+	if release != "" {
+		return release
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok || info.Main.Version == "" {
 		return "unknown"

@@ -139,6 +139,7 @@ func serve(ctx context.Context, o serveOptions, log *slog.Logger) error {
 	s := &server{opts: o, log: log, parts: newSupervisor(log), activity: newActivity(), machinesChanged: make(chan struct{}, 1)}
 	if err = s.start(ctx); err == nil {
 		log.Info("ready", "bus", s.plane.Bus.ClientURL(), "http", o.http, "key", filepath.Join(o.data, adminKeyFile))
+		s.parts.run("service manager", s.watchdog)
 		err = s.parts.wait(ctx)
 	}
 	if errors.Is(err, context.Canceled) && ctx.Err() != nil {

@@ -28,6 +28,8 @@ var packages = []struct{ name, why string }{
 	{"cpio", "looking into boot images"},
 	{"kmod", "module dependencies of the boot image (depmod)"},
 	{"git", "version of the build"},
+	{"dpkg", "the Debian package of a release (dpkg-deb)"},
+	{"systemd", "checking the unit in that package (systemd-analyze, systemd-sysusers)"},
 }
 
 func main() {
