@@ -79,6 +79,7 @@ type Service struct {
 
 	verifying sync.Mutex
 	scans     scans
+	verified  *verification // the last one; guarded by mu
 	past      turns
 
 	mu     sync.Mutex
@@ -138,7 +139,7 @@ func (s *Service) Open() error {
 		"read.*.log.why":     s.why,
 		"own.*.*.*":          s.own,
 
-		"read.*.cloud.verify":   s.verifyCloud,
+		"read.*.cloud.verify":   s.verifyCloud(ctx),
 		"read.*.cloud.progress": s.verifyProgress,
 	} {
 		if d, ok := s.cfg.Decider.(asyncDecider); ok && subject == "do.*.*.*" {

@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 
 	"cloudengine/commands/api/wire"
 	"cloudengine/events"
@@ -38,14 +37,9 @@ func (s *Service) inspect(ctx context.Context, m *nats.Msg) any {
 	if len(row.Items) != 1 || json.Unmarshal(row.Items[0], &h) != nil || h.ID == "" {
 		return fail(events.CodeUnavailable, "the host could not be looked up")
 	}
-	reply, err := s.cfg.Bus.RequestWithContext(ctx, events.MachineRequestSubject(h.ID, "inspect"), fmt.Appendf(nil, `{"usage":%t,"all":%t}`, r.Usage, r.All))
+	a, err := AskHost(ctx, s.cfg.Bus, h.ID, r)
 	if err != nil {
 		return fail(events.CodeConflict, "host %s does not answer (%v)", h.ID, err)
 	}
-	var a wire.InspectAnswer
-	if err := json.Unmarshal(reply.Data, &a); err != nil {
-		return fail(events.CodeConflict, "host %s gave an answer that cannot be read", h.ID)
-	}
-	a.Host = h.ID // a machine can lie only about itself
 	return a
 }
