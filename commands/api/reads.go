@@ -33,6 +33,12 @@ func (s *Service) read(ctx context.Context, m *nats.Msg) any {
 	if q.Limit < 0 || q.Limit > 1000 {
 		return readError(refusal(events.CodeInvalid, "field \"limit\": want 1 to 1000, or 0 for 100"))
 	}
+	if q.At != "" {
+		if !s.past.begin(actor) {
+			return busyAnswer(m.Subject, "a question of "+actor+" about the past is being answered already: ask again")
+		}
+		defer s.past.end(actor)
+	}
 	if verb == "get" {
 		if q.ID == "" {
 			return readError(refusal(events.CodeInvalid, "field \"id\": want an id, a unique beginning of one, or a name"))

@@ -41,6 +41,7 @@ func (s *server) startDerived(context.Context) error {
 	s.parts.run("projections", func(ctx context.Context) error {
 		return s.keep(ctx, "read models", func(ctx context.Context) error { return s.projector.Run(ctx, log) })
 	})
+	s.parts.run("snapshots", func(ctx context.Context) error { return s.past.Run(ctx, snapshotPause) })
 	s.parts.run("feed", s.deriver.Run)
 	s.parts.run("desired", func(ctx context.Context) error { return s.desired.Run(ctx, log) })
 	return s.startHandlers()

@@ -42,7 +42,9 @@ func (a *app) hostCommand() *cobra.Command {
 func (a *app) orphanCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "orphan", Short: "Domains on hosts that are no VM of ours; they are left alone until you decide"}
 	list := a.listCommand(projections.KindOrphan, "orphans", orphanColumns)
-	list.Example = "  cloudengine host orphan list"
+	list.Example = "  cloudengine host orphan list\n  cloudengine host orphan list --at \"2h ago\""
+	show := a.showCommand(projections.KindOrphan, "an orphan, by the UUID of its domain", orphanFields)
+	show.Example = "  cloudengine host orphan show 0d6c…"
 	var vm string
 	adopt := a.orphanAct("adopt", "adopt_orphan", "Make an orphan the domain of a VM that is stopped",
 		"  cloudengine host orphan adopt 0d6c… --vm web1", func(ctx context.Context, c *client.Client, args map[string]any) error {
@@ -56,7 +58,7 @@ func (a *app) orphanCommand() *cobra.Command {
 	adopt.Flags().StringVar(&vm, "vm", "", "the VM that it becomes")
 	must(adopt.MarkFlagRequired("vm"))
 	a.completeFlag(adopt, "vm", events.KindVM)
-	cmd.AddCommand(list, adopt, a.orphanAct("stop", "stop_orphan", "Destroy an orphan", "  cloudengine host orphan stop 0d6c… --reason \"left by a test\"", nil))
+	cmd.AddCommand(list, show, adopt, a.orphanAct("stop", "stop_orphan", "Destroy an orphan", "  cloudengine host orphan stop 0d6c… --reason \"left by a test\"", nil))
 	return cmd
 }
 

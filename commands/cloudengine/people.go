@@ -145,7 +145,9 @@ func (a *app) secretCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "secret", Short: "Passwords that servers need, such as those of BMCs"}
 	list := a.listCommand(events.KindSecret, "secrets; values are never shown", secretColumns)
 	list.Example = "  cloudengine secret list"
-	cmd.AddCommand(list, a.secretSet())
+	show := a.showCommand(events.KindSecret, "a secret; its value is never shown", append(secretColumns[:len(secretColumns):len(secretColumns)], field("CHANGED-BY", "changed_by")))
+	show.Example = "  cloudengine secret show host1-bmc"
+	cmd.AddCommand(list, show, a.secretSet())
 	return cmd
 }
 

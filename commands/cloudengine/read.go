@@ -32,11 +32,16 @@ func (a *app) get(ctx context.Context, c *client.Client, kind events.Kind, ref s
 
 // find reads the object that the command line means. VMs and templates are looked up in --account if it is given.
 func (a *app) find(ctx context.Context, c *client.Client, kind events.Kind, ref string) (row, error) {
+	return a.findAt(ctx, c, kind, ref, "")
+}
+
+// findAt is find at a moment of the past; empty: now.
+func (a *app) findAt(ctx context.Context, c *client.Client, kind events.Kind, ref, at string) (row, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
-	q := events.ReadRequest{}
+	q := events.ReadRequest{At: at}
 	if kind == events.KindVM || kind == events.KindTemplate {
-		account, err := a.accountID(ctx, c)
+		account, err := a.accountIDAt(ctx, c, at)
 		if err != nil {
 			return nil, err
 		}
@@ -47,10 +52,15 @@ func (a *app) find(ctx context.Context, c *client.Client, kind events.Kind, ref 
 
 // accountID gives the id of --account; empty if it was not given.
 func (a *app) accountID(ctx context.Context, c *client.Client) (string, error) {
+	return a.accountIDAt(ctx, c, "")
+}
+
+// accountIDAt is accountID at a moment of the past; empty: now.
+func (a *app) accountIDAt(ctx context.Context, c *client.Client, at string) (string, error) {
 	if a.account == "" {
 		return "", nil
 	}
-	r, err := a.get(ctx, c, events.KindAccount, a.account, events.ReadRequest{})
+	r, err := a.get(ctx, c, events.KindAccount, a.account, events.ReadRequest{At: at})
 	if err != nil {
 		return "", fmt.Errorf("find account %s: %w", a.account, err)
 	}
@@ -84,6 +94,7 @@ func parseRows(items []json.RawMessage) ([]row, error) {
 func (a *app) listCommand(kind events.Kind, what string, columns []column, filters ...string) *cobra.Command {
 	var watch bool
 	var limit int
+	var at atFlag
 	values := make([]string, len(filters))
 	cmd := &cobra.Command{
 		Use: "list", Short: "List " + what, Args: cobra.NoArgs,
@@ -94,13 +105,16 @@ func (a *app) listCommand(kind events.Kind, what string, columns []column, filte
 				return err
 			}
 			defer c.Close()
-			q := events.ReadRequest{Limit: 500, Filter: map[string]string{}}
+			if watch && at != "" {
+				return usagef("--watch shows what comes, --at what was: leave one of them out")
+			}
+			q := events.ReadRequest{Limit: 500, Filter: map[string]string{}, At: string(at)}
 			for i, name := range filters {
 				if values[i] != "" {
 					q.Filter[name] = values[i]
 				}
 			}
-			if q.Account, err = a.accountID(ctx, c); err != nil {
+			if q.Account, err = a.accountIDAt(ctx, c, q.At); err != nil {
 				return err
 			}
 			read := func(ctx context.Context) ([]row, error) { return a.some(ctx, c, kind, q, limit) }
@@ -116,6 +130,7 @@ func (a *app) listCommand(kind events.Kind, what string, columns []column, filte
 	}
 	cmd.Flags().BoolVar(&watch, "watch", false, "then print each row that changes, until interrupted")
 	cmd.Flags().IntVar(&limit, "limit", 0, "print at most so many (0: all)")
+	at.add(cmd)
 	for i, name := range filters {
 		cmd.Flags().StringVar(&values[i], strings.ReplaceAll(name, "_", "-"), "", "only those with this "+strings.ReplaceAll(name, "_", " "))
 	}
@@ -144,6 +159,7 @@ func (a *app) some(ctx context.Context, c *client.Client, kind events.Kind, q ev
 // showCommand is "show" of a kind.
 func (a *app) showCommand(kind events.Kind, what string, columns []column) *cobra.Command {
 	var watch bool
+	var at atFlag
 	cmd := &cobra.Command{
 		Use: "show NAME|ID", Short: "Show " + what, Args: cobra.ExactArgs(1), ValidArgsFunction: a.complete(kind),
 		RunE: func(cmd *cobra.Command, words []string) error {
@@ -153,7 +169,10 @@ func (a *app) showCommand(kind events.Kind, what string, columns []column) *cobr
 				return err
 			}
 			defer c.Close()
-			r, err := a.find(ctx, c, kind, words[0])
+			if watch && at != "" {
+				return usagef("--watch shows what comes, --at what was: leave one of them out")
+			}
+			r, err := a.findAt(ctx, c, kind, words[0], string(at))
 			if err != nil {
 				return err
 			}
@@ -170,6 +189,7 @@ func (a *app) showCommand(kind events.Kind, what string, columns []column) *cobr
 		},
 	}
 	cmd.Flags().BoolVar(&watch, "watch", false, "print it again whenever it changes, until interrupted")
+	at.add(cmd)
 	return cmd
 }
 

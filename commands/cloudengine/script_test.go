@@ -36,6 +36,7 @@ func TestMain(m *testing.M) {
 //	request SUBJECT FILE      send FILE's bytes over the bus as the user of the key, and print the answer ("!": expect none)
 //	noded NAME MAC BOOT       fetch MAC's boot files as a machine does and start the agent with a modelled host (kill: end it)
 //	idof VAR KIND NAME ARG…   set a variable to the id of an object
+//	decided VAR ARG…          run cloudengine with these arguments, and set a variable to the number of the decision that it tells
 //	exitcode N ARG…           run cloudengine with these arguments, which must exit with N
 //	eventually COMMAND…       repeat a cloudengine command until its standard output has the text before "--": TEXT -- COMMAND…
 func TestScripts(t *testing.T) {
@@ -56,6 +57,7 @@ func TestScripts(t *testing.T) {
 			"image":      func(ts *testscript.TestScript, _ bool, args []string) { ts.Check(fakeImage(ts.MkAbs(args[0]))) },
 			"noded":      func(ts *testscript.TestScript, _ bool, args []string) { labOf(ts).noded(ts, args) },
 			"idof":       func(ts *testscript.TestScript, _ bool, args []string) { idOf(ts, args) },
+			"decided":    func(ts *testscript.TestScript, _ bool, args []string) { decided(ts, args) },
 			"exitcode":   func(ts *testscript.TestScript, _ bool, args []string) { exitsWith(ts, args) },
 			"eventually": func(ts *testscript.TestScript, _ bool, args []string) { eventually(ts, args) },
 		},
@@ -198,6 +200,16 @@ func idOf(ts *testscript.TestScript, args []string) {
 	var r struct{ ID string }
 	ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &r))
 	ts.Setenv(args[0], r.ID)
+}
+
+func decided(ts *testscript.TestScript, args []string) {
+	ts.Check(ts.Exec("cloudengine", args[1:]...))
+	_, number, _ := strings.Cut(ts.ReadFile("stderr"), "as decision ")
+	number, _, _ = strings.Cut(number, "\n")
+	if number == "" {
+		ts.Fatalf("no decision was told")
+	}
+	ts.Setenv(args[0], number)
 }
 
 func exitsWith(ts *testscript.TestScript, args []string) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strconv"
 
 	"cloudengine/events"
 
@@ -138,5 +139,8 @@ func (c *Client) List(ctx context.Context, kind events.Kind, q events.ReadReques
 			return items, a.Applied, nil
 		}
 		q.After = a.Next
+		if q.At != "" { // all pages are of one moment
+			q.At = strconv.FormatUint(a.Applied, 10)
+		}
 	}
 }
