@@ -75,7 +75,7 @@ func (e *Event) UnmarshalJSON(b []byte) error {
 	if err != nil {
 		return err
 	}
-	*e = Event{raw.Aggregate, raw.Version, raw.Type, data}
+	*e = Event{raw.Aggregate, raw.Version, data.EventType(), data} // of an older version: as it is read today
 	return nil
 }
 

@@ -3,23 +3,13 @@ package events
 import (
 	"encoding/json"
 	"reflect"
-	"strings"
 	"testing"
 	"time"
 )
 
-func TestNamesAreWhatTheirTypesSay(t *testing.T) {
-	for name := range decoders {
-		p, err := decodePayload(name, json.RawMessage(`{}`))
-		if err != nil {
-			t.Fatalf("%s: %v", name, err)
-		}
-		if p.EventType() != name {
-			t.Errorf("%s decodes to %T, which calls itself %s", name, p, p.EventType())
-		}
-		if !strings.HasSuffix(name, ".v1") || strings.Count(name, ".") != 2 {
-			t.Errorf("%s: want <kind>.<what happened>.v<n>", name)
-		}
+func TestTheVocabularyIsSound(t *testing.T) {
+	if err := Validate(); err != nil {
+		t.Fatal(err)
 	}
 }
 

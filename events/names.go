@@ -2,11 +2,10 @@ package events
 
 import (
 	"encoding/json"
-	"fmt"
 	"sort"
 )
 
-// decoders holds every event of every version that this program can read, by its permanent wire name.
+// decoders holds every event in its highest version, by its permanent wire name; upcasters lead there from lower ones.
 var decoders = map[string]func(json.RawMessage) (Payload, error){
 	"log.opened.v1":              decode[LogOpened],
 	"log.settled.v1":             decode[LogSettled],
@@ -53,6 +52,8 @@ var decoders = map[string]func(json.RawMessage) (Payload, error){
 	"vm.became_known.v1":         decode[VMBecameKnown],
 	"vm.stale_domain_found.v1":   decode[VMStaleDomainFound],
 	"vm.stale_domain_ended.v1":   decode[VMStaleDomainEnded],
+	"vm.resized.v1":              decode[VMResized],
+	"vm.grant_resized.v1":        decode[VMGrantResized],
 	"operation.started.v1":       decode[OperationStarted],
 	"operation.done.v1":          decode[OperationDone],
 	"operation.failed.v1":        decode[OperationFailed],
@@ -65,19 +66,9 @@ func decode[T Payload](b json.RawMessage) (Payload, error) {
 	return v, err
 }
 
-func decodePayload(name string, b json.RawMessage) (Payload, error) {
-	f, ok := decoders[name]
-	if !ok {
-		return Unknown{name, append(json.RawMessage{}, b...)}, nil
-	}
-	p, err := f(b)
-	if err != nil {
-		return nil, fmt.Errorf("read data of %s: %w", name, err)
-	}
-	return p, nil
-}
+func decodePayload(name string, b json.RawMessage) (Payload, error) { return present().decode(name, b) }
 
-// Names lists the wire names of all events, sorted.
+// Names lists the wire names of all events as they are written today, sorted.
 func Names() []string {
 	names := make([]string, 0, len(decoders))
 	for n := range decoders {

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"cloudengine/events"
+
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
@@ -129,6 +131,9 @@ func serve(ctx context.Context, o serveOptions, log *slog.Logger) error {
 		return err
 	}
 	defer unlock()
+	if err := events.Validate(); err != nil {
+		return fmt.Errorf("start: %w", err)
+	}
 	warnings, err := preflight(ctx, o)
 	if err != nil {
 		return fmt.Errorf("start: %w", err)

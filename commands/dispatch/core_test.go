@@ -2,6 +2,7 @@ package dispatch_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"sync/atomic"
@@ -234,6 +235,27 @@ func TestRestoredLogOpensANewTerm(t *testing.T) {
 	}
 	if end := all[len(all)-1]; end.Term != 2 || end.Number != last+3 {
 		t.Fatalf("the last is %d in term %d", end.Number, end.Term)
+	}
+}
+
+// Who does not know all that is in the log decides nothing, and says so.
+func TestALogOfANewerVersionStops(t *testing.T) {
+	log := &memoryLog{}
+	first := newRig(t, log, nil).active()
+	first.cease()
+	end := log.end()
+	next := &events.Block{Format: events.Format, Term: 1, First: end.Number + 1, Time: end.Time, Prev: end.Digest, Decisions: []events.Decision{{
+		Intent: id(1), Actor: "admin", Kind: events.KindVM, Verb: "teleport", Outcome: events.Outcome{Status: events.Accepted},
+		Events: []events.Event{{Aggregate: events.Ref{Kind: events.KindVM, ID: "v"}, Version: 1, Type: "vm.teleported.v1", Data: events.Unknown{Type: "vm.teleported.v1", Raw: json.RawMessage("{}")}}},
+	}}}
+	must(t, log.put(next))
+	r := newRig(t, log, nil)
+	r.wait("it to stop", func() bool { return r.d.Status().Stopped != nil })
+	if err := r.d.Status().Stopped; !errors.Is(err, dispatch.ErrNewer) || !strings.Contains(err.Error(), "vm.teleported.v1") {
+		t.Fatalf("stopped: %v", err)
+	}
+	if log.end().Number != next.First {
+		t.Fatal("something was decided")
 	}
 }
 

@@ -118,12 +118,15 @@ func (d *Dispatcher) catchUp(ctx context.Context) error {
 	return nil
 }
 
+// ErrNewer says that a newer version of the program has written to the log.
+var ErrNewer = errors.New("the log was written by a newer version of this program")
+
 // stopOnUnknown stops when the log holds what a newer version wrote: deciding without it could break what it stands for.
 func (d *Dispatcher) stopOnUnknown(recorded []events.Recorded) {
 	for _, r := range recorded {
 		for _, e := range r.Events {
 			if u, ok := e.Data.(events.Unknown); ok {
-				d.stop(fmt.Errorf("decision %d has an event of type %s, which this version does not know: start a version that does", r.Number, u.Type))
+				d.stop(fmt.Errorf("%w: decision %d has an event of type %s, which this version does not know; start that version, nothing is lost", ErrNewer, r.Number, u.Type))
 			}
 		}
 	}
