@@ -130,6 +130,9 @@ func assemble(ctx context.Context, o Options, stage string) (bootimage.Manifest,
 	if err := stageInitrd(ctx, b, o, stage); err != nil {
 		return m, err
 	}
+	if m.Contents, err = contentsOf(b, o); err != nil {
+		return m, err
+	}
 	m.Kernel = b.modules.release
 	m.Packages = packagesOf(append(b.files, imageFile{from: xen}, imageFile{from: kernel}))
 	for _, t := range b.tools {
