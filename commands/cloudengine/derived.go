@@ -43,6 +43,7 @@ func (s *server) startDerived(context.Context) error {
 	})
 	s.parts.run("snapshots", func(ctx context.Context) error { return s.past.Run(ctx, snapshotPause) })
 	s.parts.run("feed", s.deriver.Run)
+	s.parts.run("audit", s.audit.Keeper.Run)
 	s.parts.run("desired", func(ctx context.Context) error { return s.desired.Run(ctx, log) })
 	return s.startHandlers()
 }
@@ -84,6 +85,7 @@ func (s *server) startHandlers() error {
 	if err != nil {
 		return err
 	}
+	s.power.Store(worker)
 	s.parts.run("handlers on FEED", func(ctx context.Context) error {
 		return s.activity.while(ctx, func(ctx context.Context) error {
 			return s.keep(ctx, "handlers", func(ctx context.Context) error { return s.handle(ctx, worker) })

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"cloudengine/commands/api"
@@ -18,6 +19,7 @@ import (
 	"cloudengine/projections/desired"
 	"cloudengine/projections/moment"
 	"cloudengine/projections/mysql"
+	"cloudengine/workers/power"
 
 	"golang.org/x/sys/unix"
 )
@@ -41,6 +43,8 @@ type server struct {
 	deriver   *feed.Deriver
 	desired   *desired.Publisher
 	api       *api.Service
+	audit     *api.Auditing
+	power     atomic.Pointer[power.Worker]
 
 	trust []byte // what clients must trust, as PEM; nil: the bus is not encrypted
 
@@ -170,11 +174,14 @@ func (s *server) attach(p *plane.Plane) error {
 	if err := s.openPast(p); err != nil {
 		return err
 	}
+	if err := s.openAudit(p); err != nil {
+		return err
+	}
 	s.own = api.Everywhere{Here: p.Dispatch, Active: p.Dispatch.Active, Bus: p.Conn}
 	s.desired = desired.NewPublisher(p.JS, p.Dispatch.Active, s.log.With("part", "desired"))
 	s.api = api.New(api.Config{
-		Bus: p.Conn, Decider: p.Dispatch, Users: users{p.Dispatch}, Reader: s.reader, Journal: p.Journal, Blobs: s.blobs, Secrets: s.secrets,
-		Log: s.log.With("part", "api"), LogStatus: s.logStatus,
+		Bus: p.Conn, Decider: p.Dispatch, Users: users{p.Dispatch}, Reader: s.reader, Journal: p.Journal, Blobs: s.blobs, Secrets: s.secrets, Verifier: s.newVerifier(p),
+		Log: s.log.With("part", "api"), Audit: s.audit, LogStatus: s.logStatus,
 	})
 	p.Dispatch.OnApplied(s.deriver.Apply)
 	p.Dispatch.OnApplied(s.desired.Apply)
