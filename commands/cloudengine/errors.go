@@ -55,6 +55,8 @@ func exitCode(err error) int {
 			return code
 		}
 		return exitError
+	case errors.Is(err, errTampered):
+		return exitConflict
 	case errors.Is(err, errTimeout), errors.Is(err, client.ErrNoAnswer), errors.Is(err, context.DeadlineExceeded):
 		return exitTimeout
 	}

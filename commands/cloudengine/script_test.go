@@ -60,6 +60,7 @@ func TestScripts(t *testing.T) {
 			"decided":    func(ts *testscript.TestScript, _ bool, args []string) { decided(ts, args) },
 			"exitcode":   func(ts *testscript.TestScript, _ bool, args []string) { exitsWith(ts, args) },
 			"eventually": func(ts *testscript.TestScript, _ bool, args []string) { eventually(ts, args) },
+			"tamper":     func(ts *testscript.TestScript, _ bool, args []string) { ts.Check(tamper(ts, args)) },
 		},
 	})
 }
