@@ -15,6 +15,8 @@ type Model struct {
 	Named string   // column with the name that people use, unique in its account; empty: none
 	Reads []string // wire names of the events that change its rows
 	event func(f *fold, e events.Event) error
+
+	Private []string // columns that users of an account do not see: they tell of the platform
 }
 
 // Scope says which rows a user who belongs to an account may see.
@@ -144,8 +146,12 @@ func ApplyPart(s Store, r *events.Recorded, p Part) (parked bool, err error) {
 // ApplyAll applies all parts of a decision, in order. A part that cannot be applied, or whose object is in parked, is parked: its object is
 // added to parked, and it is among what is returned. The error is the store's.
 func ApplyAll(s Store, parked map[events.Ref]bool, r *events.Recorded) ([]Parked, error) {
+	return applyParts(s, parked, r, Parts(r))
+}
+
+func applyParts(s Store, parked map[events.Ref]bool, r *events.Recorded, parts []Part) ([]Parked, error) {
 	var stops []Parked
-	for _, p := range Parts(r) {
+	for _, p := range parts {
 		why := ErrParked
 		if !parked[p.Object(r)] {
 			park, err := ApplyPart(s, r, p)
@@ -207,6 +213,8 @@ func needsOf(dst []RowID, e events.Event) []RowID {
 	case events.VMRunGranted:
 		dst = append(dst, RowID{hostTable, string(d.Host)})
 	case events.VMGrantEnded:
+		dst = append(dst, RowID{hostTable, string(d.Host)}, RowID{grantTable, grantID(e.Aggregate.ID, d.Epoch)})
+	case events.VMGrantResized:
 		dst = append(dst, RowID{hostTable, string(d.Host)}, RowID{grantTable, grantID(e.Aggregate.ID, d.Epoch)})
 	case events.VMStaleDomainEnded:
 		dst = append(dst, RowID{hostTable, string(d.Host)}, RowID{grantTable, grantID(e.Aggregate.ID, d.Epoch)})

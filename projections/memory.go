@@ -2,6 +2,7 @@ package projections
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 
 	"cloudengine/events"
@@ -14,6 +15,7 @@ type Memory struct {
 	rows   map[*Table]map[string]any
 	parked map[events.Ref]bool
 	stops  []Parked
+	left   map[partOf]bool // parts that are passed over
 }
 
 // NewMemory gives the read models before the first decision.
@@ -21,12 +23,36 @@ func NewMemory() *Memory {
 	return &Memory{rows: map[*Table]map[string]any{}, parked: map[events.Ref]bool{}}
 }
 
+// partOf names a part of a decision.
+type partOf struct {
+	number uint64
+	index  int
+}
+
+// Leave has Apply pass over an event, as the database does with one that people gave up: index is its place in its decision, -1 the
+// decision itself.
+func (m *Memory) Leave(number uint64, index int) {
+	if m.left == nil {
+		m.left = map[partOf]bool{}
+	}
+	m.left[partOf{number, index}] = true
+}
+
+// parts lists the parts of a decision that are applied.
+func (m *Memory) parts(r *events.Recorded) []Part {
+	all := Parts(r)
+	if len(m.left) == 0 {
+		return all
+	}
+	return slices.DeleteFunc(all, func(p Part) bool { return m.left[partOf{r.Number, p.Index}] })
+}
+
 // Apply folds the next decision. An error says that another one is due.
 func (m *Memory) Apply(r *events.Recorded) error {
 	if r.Number != m.at+1 {
 		return fmt.Errorf("apply decision %d where %d is due", r.Number, m.at+1)
 	}
-	stops, err := ApplyAll(m, m.parked, r)
+	stops, err := applyParts(m, m.parked, r, m.parts(r))
 	if err != nil {
 		return err
 	}

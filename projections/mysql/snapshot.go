@@ -70,6 +70,19 @@ func (s *Snapshot) Parked(ctx context.Context) (all []verify.ParkedRow, err erro
 	return all, nil
 }
 
+// Dropped gives what people gave up, in order.
+func (s *Snapshot) Dropped(ctx context.Context) ([]verify.DroppedRow, error) {
+	all, err := readDropped(ctx, s.tx, live)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]verify.DroppedRow, len(all))
+	for i, d := range all {
+		out[i] = verify.DroppedRow{Number: d.Number, Index: d.Index, Object: d.Object, Type: d.Type, By: d.By, Reason: d.Reason}
+	}
+	return out, nil
+}
+
 // Shapes tells how the tables are made. Those that a rebuild is making or has just replaced are left out.
 func (s *Snapshot) Shapes(ctx context.Context) ([]verify.Shape, error) {
 	by := map[string]*verify.Shape{}

@@ -24,6 +24,7 @@ const (
 	Wrong    Severity = "error"    // something is not what the log says
 	Warning  Severity = "warning"  // as the log says, but someone has to decide
 	Unknown  Severity = "?"        // it could not be asked: it may be right or wrong
+	Note     Severity = "note"     // as people decided, and nothing is to be done
 	Settling Severity = "settling" // a difference that was moving while it was looked at: look again
 )
 
@@ -84,17 +85,17 @@ func Steady(looks [][]Finding) []Finding {
 	return out
 }
 
-var order = map[Severity]int{Critical: 0, Wrong: 1, Unknown: 2, Warning: 3, Settling: 4}
+var order = map[Severity]int{Critical: 0, Wrong: 1, Unknown: 2, Warning: 3, Note: 4, Settling: 5}
 
 // Sort puts the worst first; within a severity findings keep the order of sections and objects.
 func Sort(all []Finding) {
 	sort.SliceStable(all, func(i, j int) bool { return order[all[i].Severity] < order[all[j].Severity] })
 }
 
-// Clean says whether nothing was found and everything answered. What is settling is neither.
+// Clean says whether nothing was found and everything answered. Notes, and what is settling, are neither.
 func Clean(all []Finding) bool {
 	for _, f := range all {
-		if f.Severity != Settling {
+		if f.Severity != Settling && f.Severity != Note {
 			return false
 		}
 	}

@@ -227,3 +227,28 @@ func CompareParked(m *projections.Memory, have []ParkedRow, out *List) {
 		}
 	}
 }
+
+// DroppedRow is an event that people gave up: the read models go on without it.
+type DroppedRow struct {
+	Number     uint64
+	Index      int
+	Object     events.Ref
+	Type       string
+	By, Reason string
+}
+
+// CompareDropped tells of what people gave up. m is a fold that passes over nothing: what it can apply need not have been given up.
+func CompareDropped(m *projections.Memory, dropped []DroppedRow, out *List) {
+	for _, d := range dropped {
+		f := Finding{Section: Rows, Severity: Warning, Check: "dropped_needlessly", Kind: string(d.Object.Kind), ID: d.Object.ID,
+			What: fmt.Sprintf("%s gave up %s of decision %d (%s), and it can be applied", d.By, d.Type, d.Number, d.Reason),
+			Next: "the rows lack it for good; \"cloudengine parked show\" tells more, and only a new database is whole again"}
+		for _, p := range m.Parked() {
+			if p.Number == d.Number && p.Index == d.Index {
+				f.Severity, f.Check, f.Next = Note, "dropped", "nothing; this is what was decided"
+				f.What = fmt.Sprintf("%s gave up %s of decision %d: %s", d.By, d.Type, d.Number, d.Reason)
+			}
+		}
+		out.Add(f)
+	}
+}

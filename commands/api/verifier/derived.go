@@ -29,9 +29,19 @@ func (r *run) rows(ctx context.Context, out *verify.List) (checked int, err erro
 	if err := f.forward(ctx, at.Number, nil); err != nil {
 		return 0, err
 	}
+	dropped, err := db.Dropped(ctx)
+	if err != nil {
+		return 0, err
+	}
+	verify.CompareDropped(f.rows, dropped, out)
 	if at.Number < f.rows.At() { // it does not move: fold the log again, no further than it is
 		out.Add(verify.Lag(at, f.rows.At(), r.cfg.Behind))
+	}
+	if at.Number < f.rows.At() || len(dropped) > 0 {
 		f = newFold(r.cfg.Log)
+		for _, d := range dropped {
+			f.rows.Leave(d.Number, d.Index)
+		}
 		if err := f.until(ctx, at.Number); err != nil {
 			return 0, err
 		}

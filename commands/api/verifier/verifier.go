@@ -27,6 +27,7 @@ type Log interface {
 // Database is the read models as of one moment.
 type Database interface {
 	Checkpoint() verify.Checkpoint
+	Dropped(ctx context.Context) ([]verify.DroppedRow, error) // what people gave up
 	// Compare compares everything with the rows as they should be at the checkpoint.
 	Compare(ctx context.Context, m *projections.Memory, out *verify.List) (checked int, err error)
 	Close() error
@@ -164,6 +165,7 @@ func (r *run) add(s wire.VerifySection, out verify.List) {
 			s.Unanswered++
 		case verify.Settling:
 			s.Settling++
+		case verify.Note:
 		default:
 			s.Findings++
 		}
