@@ -16,6 +16,7 @@ type Audit struct {
 	room    map[events.MachineID]int
 	used    map[events.MachineID]int
 	ghosts  map[string]ghostUse
+	sizes   sizes
 	names   map[string]string
 	vmScope map[string]string
 	ops     map[string]bool
@@ -25,8 +26,9 @@ type Audit struct {
 }
 
 type ghostUse struct {
-	host events.MachineID
-	mib  int
+	host  events.MachineID
+	mib   int
+	model int // MiB of the control domain's memory
 }
 
 type seenKey struct {
@@ -39,7 +41,7 @@ func NewAudit() *Audit {
 	return &Audit{
 		decided: map[seenKey]uint64{}, live: map[events.VMID]events.VMRunGranted{},
 		room: map[events.MachineID]int{}, used: map[events.MachineID]int{}, ghosts: map[string]ghostUse{},
-		names: map[string]string{}, vmScope: map[string]string{}, ops: map[string]bool{}, epochs: map[events.VMID]events.Epoch{},
+		sizes: newSizes(), names: map[string]string{}, vmScope: map[string]string{}, ops: map[string]bool{}, epochs: map[events.VMID]events.Epoch{},
 	}
 }
 
@@ -81,6 +83,11 @@ func (a *Audit) event(r events.Recorded, e events.Event) {
 		a.lost = false
 	case events.HostRegistered:
 		a.room[events.MachineID(e.Aggregate.ID)] = d.Capacity.AllocatableMiB
+		a.sizes.room[events.MachineID(e.Aggregate.ID)] = d.Capacity.DeviceModels
+	case events.VMGrantResized:
+		a.resized(r, vm, d)
+	case events.VMDomainObserved:
+		a.sizes.seen[vm] = d
 	case events.VMRunGranted:
 		a.granted(r, vm, d)
 	case events.VMGrantEnded:
@@ -88,6 +95,7 @@ func (a *Audit) event(r events.Recorded, e events.Event) {
 	case events.VMStaleDomainEnded:
 		key := ghostKey(vm, d.Epoch)
 		a.used[a.ghosts[key].host] -= a.ghosts[key].mib
+		a.sizes.used[a.ghosts[key].host] -= a.ghosts[key].model
 		delete(a.ghosts, key)
 	case events.AccountCreated:
 		a.take(r, scope(events.KindAccount, "", d.Name), e.Aggregate.ID)
@@ -136,6 +144,7 @@ func (a *Audit) granted(r events.Recorded, vm events.VMID, d events.VMRunGranted
 	if a.used[d.Host] > a.room[d.Host] {
 		a.fail(r, "I4", "host %s has %d MiB and gave %d", d.Host, a.room[d.Host], a.used[d.Host])
 	}
+	a.grantedModel(r, vm, d)
 }
 
 func (a *Audit) ended(r events.Recorded, vm events.VMID, d events.VMGrantEnded) {
@@ -155,12 +164,13 @@ func (a *Audit) ended(r events.Recorded, vm events.VMID, d events.VMGrantEnded) 
 		a.require(r, has(r, func(e events.MachinePowerObserved) bool { return e.Proof && e.Boot == g.Boot }), "power must have been proven off")
 	case events.ProofOverride:
 		a.require(r, r.Reason != "" && Command{Override: r.Override}.overrides(GuardEndProof), "an override must be named and have a reason")
-		a.ghosts[ghostKey(vm, g.Epoch)] = ghostUse{g.Host, mib}
+		a.ghosts[ghostKey(vm, g.Epoch)] = ghostUse{g.Host, mib, g.DeviceModel}
 		return
 	default:
 		a.fail(r, "I5", "VM %s: %q is no proof", vm, d.Proof)
 	}
 	a.used[g.Host] -= mib
+	a.sizes.used[g.Host] -= g.DeviceModel
 }
 
 func (a *Audit) require(r events.Recorded, ok bool, what string) {

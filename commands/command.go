@@ -73,10 +73,20 @@ type Rejection struct {
 	Code    string // events.Code…
 	Guard   string // the guard that may be overridden by name, if any
 	Message string // for people: what is so, and what to do
+
+	ForAccounts string // what users of one account are told instead: nothing of what is not theirs; empty: Message
 }
 
 // Error gives the message.
 func (r *Rejection) Error() string { return r.Message }
+
+// tell gives the message for a user; nil: for a component of the platform.
+func (r *Rejection) tell(u *User) string {
+	if u != nil && u.Account != "" && r.ForAccounts != "" {
+		return r.ForAccounts
+	}
+	return r.Message
+}
 
 func reject(code, format string, a ...any) *Rejection {
 	return &Rejection{Code: code, Message: fmt.Sprintf(format, a...)}

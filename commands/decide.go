@@ -54,6 +54,7 @@ func init() { // a table that its own entries refer to cannot be a plain variabl
 		"vm.pause":                   verb(member(events.RoleOperate), decidePauseVM),
 		"vm.resume":                  verb(member(events.RoleOperate), decideResumeVM),
 		"vm.delete":                  verb(member(events.RoleOperate), decideDeleteVM),
+		"vm.resize":                  verb(member(events.RoleOperate), decideResizeVM),
 		"vm.place":                   verb(internal(ActorReaction), decidePlaceVM),
 		"vm.expire_shutdown":         verb(internal(ActorDeadline), decideExpireShutdown),
 		"operation.expire":           verb(internal(ActorDeadline), decideExpireOperation),
@@ -128,7 +129,7 @@ func (s *State) Decide(c Command, now time.Time) events.Decision {
 	var no *Rejection
 	switch {
 	case errors.As(err, &no):
-		out.Outcome = events.Outcome{Status: events.Refused, Code: no.Code, Guard: no.Guard, Message: no.Message}
+		out.Outcome = events.Outcome{Status: events.Refused, Code: no.Code, Guard: no.Guard, Message: no.tell(d.user)}
 	case err != nil:
 		out.Outcome = events.Outcome{Status: events.Refused, Code: events.CodeInvalid, Message: err.Error()}
 	case len(d.events) == 0:
@@ -137,7 +138,7 @@ func (s *State) Decide(c Command, now time.Time) events.Decision {
 		out.Outcome = events.Outcome{Status: events.Accepted}
 		out.Events = d.events
 	}
-	return out
+	return s.bounded(out, now)
 }
 
 func (d *decision) run() error {

@@ -17,10 +17,11 @@ type Host struct {
 
 	readyIn uint64
 
-	grants  map[events.VMID]bool // live ones, also those that are ending or unknown
-	ghosts  map[events.VMID]bool // ended by a human's word only: the domain may still be there
-	usedMiB int                  // of grants and ghosts, with overhead
-	orphans map[string]orphan    // by domain UUID
+	grants    map[events.VMID]bool // live ones, also those that are ending or unknown
+	ghosts    map[events.VMID]bool // ended by a human's word only: the domain may still be there
+	usedMiB   int                  // of grants and ghosts, with overhead
+	modelsMiB int                  // of the control domain's memory, for the device models of grants and ghosts
+	orphans   map[string]orphan    // by domain UUID
 }
 
 type orphan struct {

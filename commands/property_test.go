@@ -19,6 +19,7 @@ func TestRandomHistories(t *testing.T) {
 		h := newHistory(t)
 		for range rapid.IntRange(1, 120).Draw(rt, "steps") {
 			h.step(rt)
+			h.checkRoom(rt)
 		}
 		a := NewAudit()
 		for _, r := range h.w.log {
@@ -64,7 +65,7 @@ func (h *history) step(rt *rapid.T) {
 	name := rapid.SampledFrom(h.hosts).Draw(rt, "host")
 	host := w.host(name)
 	m := w.s.machines[host]
-	switch rapid.IntRange(0, 13).Draw(rt, "what") {
+	switch rapid.IntRange(0, 15).Draw(rt, "what") {
 	case 0, 1:
 		w.do("vm.start", StartVM{VM: vm})
 	case 2:
@@ -93,6 +94,8 @@ func (h *history) step(rt *rapid.T) {
 		for _, c := range w.s.Due(w.now) {
 			w.run(c)
 		}
+	case 14, 15:
+		w.do("vm.resize", ResizeVM{VM: vm, MemoryMiB: rapid.SampledFrom([]int{64, 128, 192, 256}).Draw(rt, "mib"), VCPUs: rapid.IntRange(0, 3).Draw(rt, "vcpus")})
 	case 13:
 		w.n++
 		w.run(Command{Intent: events.FreeFormID("test", fmt.Sprint(w.n)), Actor: "admin", Kind: events.KindVM, Verb: "start",
@@ -115,8 +118,16 @@ func (h *history) obey(host events.MachineID) {
 		if vm.Want == events.WantPaused {
 			state = events.DomainPaused
 		}
-		h.real[host][vm.ID] = events.DomainReport{UUID: string(vm.ID), DomID: 3, Stamped: true, VM: vm.ID, Epoch: g.Epoch, Boot: g.Boot,
-			State: state, MemoryMiB: vm.Data.MemoryMiB, VCPUs: 1, Restarts: vm.restarts}
+		h.w.n++
+		have, there := h.real[host][vm.ID]
+		if !there || have.Epoch != g.Epoch || have.Restarts != vm.restarts || h.w.n%5 == 0 { // made, made again, or its guest rebooted
+			have = events.DomainReport{DomID: h.w.n, MemoryMiB: g.size.memoryMiB, VCPUs: g.size.vcpus}
+		} else if have.Resizes < g.size.resizes && h.w.n%3 > 0 { // else its guest does not give memory back
+			have.MemoryMiB, have.VCPUs = g.size.memoryMiB, g.size.vcpus
+		}
+		have.UUID, have.Stamped, have.VM, have.Epoch, have.Boot = string(vm.ID), true, vm.ID, g.Epoch, g.Boot
+		have.State, have.Restarts, have.Resizes = state, vm.restarts, g.size.resizes
+		h.real[host][vm.ID] = have
 	}
 	for id, x := range h.real[host] { // stale ones go
 		if vm := h.w.s.vms[id]; vm.Grant == nil || vm.Grant.Epoch != x.Epoch {
@@ -170,6 +181,19 @@ func (h *history) powerOff(rt *rapid.T, host events.MachineID) {
 		return
 	}
 	h.w.as(ActorPower, "machine.report_power", ReportPower{Machine: host, Boot: boot, State: events.PowerIsUnknown, Error: "no answer"})
+}
+
+// checkRoom: I4, in reality: no host's domains have more memory than it can give.
+func (h *history) checkRoom(rt *rapid.T) {
+	for _, name := range h.hosts {
+		sum := 0
+		for _, x := range h.real[h.w.host(name)] {
+			sum += x.MemoryMiB + Overhead(events.TypePV, x.MemoryMiB, x.VCPUs)
+		}
+		if sum > 400 {
+			rt.Fatalf("%s has 400 MiB, its domains take %d", name, sum)
+		}
+	}
 }
 
 // checkReality: apart from what a human's word ended, no VM has a domain in two places.

@@ -24,7 +24,7 @@ func (s *State) reactions(r events.Recorded) []Command {
 		case events.VMGrantEnded:
 			ended[events.VMID(e.Aggregate.ID)] = true
 			room = true
-		case events.HostReady, events.HostUncordoned, events.HostOrphanGone, events.VMStaleDomainEnded, events.MachineReturned,
+		case events.HostReady, events.HostUncordoned, events.HostOrphanGone, events.VMStaleDomainEnded, events.MachineReturned, events.VMGrantResized,
 			events.LogSettled, events.MachinePowerObserved, events.OperationTimedOut: // the last two may end the cutting of a power
 			room = true
 		case events.VMRunGranted:

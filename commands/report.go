@@ -28,7 +28,7 @@ func (a StateReport) check() *Rejection {
 		if len(x.How) > 32 {
 			return invalid("field \"ended.how\": too long")
 		}
-		if r := checkID("ended.vm", string(x.VM)); r != nil {
+		if r := first(checkID("ended.vm", string(x.VM)), checkTail(x.Console)); r != nil {
 			return r
 		}
 	}
@@ -208,6 +208,7 @@ func (r *reported) observe(vm *VM, x events.DomainReport) {
 	if seen != vm.seen {
 		r.d.add(events.KindVM, string(vm.ID), seen)
 	}
+	r.resized(vm, x)
 	if vm.Grant.Ending != "" || vm.Want == events.WantStopped || x.Restarts < vm.restarts {
 		return
 	}
@@ -233,7 +234,7 @@ func (r *reported) ended() {
 		case !ok:
 		case r.holds(vm.Grant, x.Epoch):
 			if vm.Grant.Ending != "" {
-				r.d.endGrant(vm, events.ProofCleanEnd, x.How)
+				r.d.endGrantWith(vm, events.ProofCleanEnd, x.How, x.Console)
 				r.endGhostsBelow(vm, x.Epoch)
 			}
 		case r.ghost(vm, x.Epoch) != nil:

@@ -105,14 +105,14 @@ func (w *world) orphanOn(host string, mib int) string {
 // I4: what an adopted domain needs on top is counted by the type of its VM.
 func TestI4AdoptionKeepsToCapacity(t *testing.T) {
 	w := newWorld(t)
-	w.addHost("host1", 133)
+	w.addHost("host1", 132)
 	uuid := w.orphanOn("host1", 128)
 	w.id("big", w.must(w.do("vm.create", CreateVM{Account: events.AccountID(w.ids["demo"]), Name: "big", Type: "pvh", VCPUs: 1, MemoryMiB: 128, Template: events.TemplateID(w.ids["tiny"])})))
 	w.createVM("small", 128)
 	for _, name := range []string{"big", "small"} {
 		vm := w.s.vms[w.vm(name)]
 		d := w.do("host.adopt_orphan", AdoptOrphan{w.host("host1"), uuid, vm.ID})
-		if fits := vm.need("").memoryMiB <= 133; fits != (d.Outcome.Status == events.Accepted) {
+		if fits := vm.need("").memoryMiB <= 132; fits != (d.Outcome.Status == events.Accepted) {
 			t.Errorf("%s needs %d MiB: %+v", name, vm.need("").memoryMiB, d.Outcome)
 		}
 	}

@@ -187,6 +187,7 @@ func (d *decision) takeBack(vm *VM, h *Host, o orphan) error {
 	d.add(events.KindVM, string(vm.ID), events.VMRunWanted{Want: want})
 	d.add(events.KindVM, string(vm.ID), events.VMRunGranted{
 		Host: h.ID, HostName: h.Name, Boot: h.Boot, Epoch: x.Epoch, MemoryMiB: x.MemoryMiB, OverheadMiB: overhead, VCPUs: x.VCPUs,
+		DeviceModel: vm.deviceModel(), Resizes: x.Resizes,
 	})
 	return nil
 }

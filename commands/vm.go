@@ -32,6 +32,8 @@ type Grant struct {
 	VCPUs     int
 	Adopt     string // UUID of the orphan that it started from, if any
 	Ending    string // events.StopShutdown or StopDestroy once it was told to stop: it never runs again
+
+	size grantSize
 }
 
 func (vm *VM) ref() events.Ref { return events.Ref{Kind: events.KindVM, ID: string(vm.ID)} }
@@ -51,16 +53,19 @@ type CreateVM struct {
 	MemoryMiB int               `json:"memory_mib"`
 	Template  events.TemplateID `json:"template"`
 	Cmdline   string            `json:"cmdline,omitempty"`
+	MaxVCPUs  int               `json:"max_vcpus,omitempty"` // up to which vCPUs can be added while it runs; 0: as many as it has
 }
 
 func (a CreateVM) check() *Rejection {
 	switch {
-	case a.Type != events.TypePV && a.Type != events.TypePVH:
-		return invalid("field \"type\": want pv or pvh")
+	case a.Type != events.TypePV && a.Type != events.TypePVH && a.Type != events.TypeHVM:
+		return invalid("field \"type\": want pv, pvh or hvm")
 	case a.VCPUs < 0 || a.VCPUs > maxVCPUs:
 		return invalid("field \"vcpus\": want 1 to %d, or 0 for the default of %d", maxVCPUs, defaultVCPUs)
 	case a.MemoryMiB < 1 || a.MemoryMiB > maxMemoryMiB:
 		return invalid("field \"memory_mib\": want 1 to %d", maxMemoryMiB)
+	case a.MaxVCPUs < 0 || a.MaxVCPUs > maxVCPUs:
+		return invalid("field \"max_vcpus\": want the number of vCPUs to %d, or 0 for that number", maxVCPUs)
 	}
 	return first(checkName("name", a.Name), checkID("account", string(a.Account)), checkID("template", string(a.Template)), checkCmdline(a.Cmdline))
 }
@@ -86,13 +91,16 @@ func decideCreateVM(d *decision, a CreateVM) error {
 	if a.VCPUs == 0 {
 		a.VCPUs = defaultVCPUs
 	}
+	if a.MaxVCPUs != 0 && a.MaxVCPUs < a.VCPUs {
+		return reject(events.CodeInvalid, "field \"max_vcpus\": it is less than the %d vCPUs", a.VCPUs)
+	}
 	cmdline := t.Data.Cmdline
 	if a.Cmdline != "" {
 		cmdline = a.Cmdline
 	}
 	d.add(events.KindVM, d.newID(), events.VMCreated{
 		Name: a.Name, Account: acc.ID, Type: a.Type, VCPUs: a.VCPUs, MemoryMiB: a.MemoryMiB, Weight: Weight(a.MemoryMiB),
-		Template: t.ID, TemplateName: t.Data.Name, Kernel: t.Data.Kernel, Ramdisk: t.Data.Ramdisk, Cmdline: cmdline,
+		Template: t.ID, TemplateName: t.Data.Name, Kernel: t.Data.Kernel, Ramdisk: t.Data.Ramdisk, Cmdline: cmdline, MaxVCPUs: a.MaxVCPUs,
 	})
 	return nil
 }
@@ -182,7 +190,12 @@ func (s *State) foldVM(e events.Event, r events.Recorded) {
 	case events.VMGrantEnded:
 		s.foldGrantEnd(vm, data)
 	case events.VMDomainObserved:
+		vm.foldSize(data)
 		vm.seen = data
+	case events.VMResized:
+		vm.Data.MemoryMiB, vm.Data.VCPUs, vm.Data.Weight, vm.Data.MaxVCPUs = data.MemoryMiB, data.VCPUs, data.Weight, data.MaxVCPUs
+	case events.VMGrantResized:
+		s.foldGrantResized(vm, data)
 	case events.VMStepFailed:
 		vm.failure = data.Message
 	case events.VMRestartWanted:
@@ -221,13 +234,14 @@ func (s *State) foldWant(vm *VM, data events.VMRunWanted) {
 
 func (s *State) foldGrant(vm *VM, data events.VMRunGranted) {
 	vm.counter = max(vm.counter, data.Epoch.Counter)
-	vm.Grant = &Grant{Host: data.Host, Boot: data.Boot, Epoch: data.Epoch, MemoryMiB: data.MemoryMiB + data.OverheadMiB, VCPUs: data.VCPUs, Adopt: data.Adopt}
+	vm.Grant = &Grant{Host: data.Host, Boot: data.Boot, Epoch: data.Epoch, MemoryMiB: data.MemoryMiB + data.OverheadMiB, VCPUs: data.VCPUs, Adopt: data.Adopt, size: sizeOf(data)}
 	vm.Unknown, vm.failure, vm.restarts = false, "", 0
 	vm.seen = events.VMDomainObserved{}
 	delete(s.waiting, vm.ID)
 	if h, ok := s.hosts[data.Host]; ok {
 		h.grants[vm.ID] = true
 		h.usedMiB += vm.Grant.MemoryMiB
+		h.modelsMiB += vm.Grant.size.model
 	}
 }
 
@@ -253,6 +267,7 @@ func (s *State) foldGrantEnd(vm *VM, data events.VMGrantEnded) {
 		return
 	}
 	h.usedMiB -= g.MemoryMiB
+	h.modelsMiB -= g.size.model
 }
 
 func (s *State) dropGhost(vm *VM, host events.MachineID, epoch events.Epoch) {
@@ -261,6 +276,7 @@ func (s *State) dropGhost(vm *VM, host events.MachineID, epoch events.Epoch) {
 		if g.Host == host && g.Epoch == epoch {
 			if h, ok := s.hosts[host]; ok {
 				h.usedMiB -= g.MemoryMiB
+				h.modelsMiB -= g.size.model
 			}
 			continue
 		}

@@ -275,7 +275,7 @@ func TestCheckNamesTheField(t *testing.T) {
 	for name, c := range map[string]struct{ verb, args, want string }{
 		"unknown_field": {"create", `{"nmae":"x"}`, `read arguments: unknown field "nmae"`},
 		"wrong_type":    {"create", `{"memory_mib":"4"}`, `field "memory_mib": want int, got string`},
-		"unknown_verb":  {"creat", `{}`, `there is no vm.creat; known verbs of vm: create, delete, pause, reboot, resume, shutdown, start, stop`},
+		"unknown_verb":  {"creat", `{}`, `there is no vm.creat; known verbs of vm: create, delete, pause, reboot, resize, resume, shutdown, start, stop`},
 		"bad_utf8":      {"create", "{\"name\":\"\xff\"}", `the arguments are not valid UTF-8`},
 		"no_ram":        {"create", `{"name":"a","type":"pv","memory_mib":0}`, `field "memory_mib": want 1 to 16777216`},
 		"trailing":      {"create", `{} {}`, `read arguments: there is something after the end of the object`},

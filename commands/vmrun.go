@@ -82,8 +82,8 @@ func (d *decision) startWithoutProof(vm *VM, only events.MachineID) error {
 
 func (vm *VM) need(only events.MachineID) need {
 	return need{
-		domainType: vm.Data.Type, vcpus: vm.Data.VCPUs, only: only,
-		memoryMiB: vm.Data.MemoryMiB + Overhead(vm.Data.Type, vm.Data.MemoryMiB, vm.Data.VCPUs),
+		domainType: vm.Data.Type, vcpus: vm.Data.VCPUs, only: only, model: vm.deviceModel(),
+		memoryMiB: vm.Data.MemoryMiB + vm.overhead(),
 	}
 }
 
@@ -96,17 +96,19 @@ func (d *decision) grant(vm *VM, h *Host, table []events.Score, adopt string) {
 	}
 	d.add(events.KindVM, string(vm.ID), events.VMRunGranted{
 		Host: h.ID, HostName: h.Name, Boot: h.Boot, Epoch: events.Epoch{Term: d.s.term, Counter: vm.counter + 1},
-		MemoryMiB: vm.Data.MemoryMiB, OverheadMiB: Overhead(vm.Data.Type, vm.Data.MemoryMiB, vm.Data.VCPUs),
-		VCPUs: vm.Data.VCPUs, Adopt: adopt, Scores: table, Rest: rest,
+		MemoryMiB: vm.Data.MemoryMiB, OverheadMiB: vm.overhead(), DeviceModel: vm.deviceModel(),
+		VCPUs: vm.Data.VCPUs, MaxVCPUs: vm.Data.MaxVCPUs, Adopt: adopt, Scores: table, Rest: rest,
 	})
 }
 
 // endGrant ends the live grant by a proof, and the operations that waited for its end.
-func (d *decision) endGrant(vm *VM, proof, how string) {
+func (d *decision) endGrant(vm *VM, proof, how string) { d.endGrantWith(vm, proof, how, events.Blob{}) }
+
+func (d *decision) endGrantWith(vm *VM, proof, how string, console events.Blob) {
 	g := vm.Grant
-	d.add(events.KindVM, string(vm.ID), events.VMGrantEnded{Host: g.Host, Boot: g.Boot, Epoch: g.Epoch, Proof: proof, How: how})
+	d.add(events.KindVM, string(vm.ID), events.VMGrantEnded{Host: g.Host, Boot: g.Boot, Epoch: g.Epoch, Proof: proof, How: how, Console: console})
 	d.finish(vm.ref(), events.OperationDone{Message: "ended: " + proof}, "stop", "shutdown")
-	d.finish(vm.ref(), events.OperationFailed{Message: "its grant ended: " + proof}, "reboot", "pause", "resume")
+	d.finish(vm.ref(), events.OperationFailed{Message: "its grant ended: " + proof}, "reboot", "pause", "resume", "resize")
 }
 
 // PlaceVM is a reaction: what is wanted running and has no grant is granted again, now that there is proof or room.

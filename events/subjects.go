@@ -38,6 +38,8 @@ func ReportSubject(m MachineID, kind string) string { return "rep." + string(m) 
 const (
 	ReportEnrol = "enrol" // body Enrol
 	ReportState = "state" // body Report
+
+	ReportConsole = "console" // body ConsoleTail
 )
 
 // MachineRequestSubject is where the control plane asks a live machine something that is not state: its console, its log.

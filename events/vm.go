@@ -6,6 +6,7 @@ import "time"
 const (
 	TypePV  = "pv"
 	TypePVH = "pvh"
+	TypeHVM = "hvm" // a whole emulated machine: it needs a device model in the host's control domain
 )
 
 // What is wanted of a VM. It is stored apart from the grant: a grant ends, the wish stays.
@@ -34,6 +35,7 @@ type VMCreated struct {
 	Kernel       Blob       `json:"kernel"`
 	Ramdisk      Blob       `json:"ramdisk,omitzero"`
 	Cmdline      string     `json:"cmdline,omitempty"`
+	MaxVCPUs     int        `json:"max_vcpus,omitempty"` // up to which vCPUs can be added while it runs; 0: VCPUs
 }
 
 // EventType gives the wire name.
@@ -67,9 +69,12 @@ type VMRunGranted struct {
 	MemoryMiB   int       `json:"memory_mib"`
 	OverheadMiB int       `json:"overhead_mib"` // what the hypervisor needs on top
 	VCPUs       int       `json:"vcpus"`
-	Adopt       string    `json:"adopt,omitempty"`  // UUID of an orphan that becomes this VM's domain
-	Scores      []Score   `json:"scores,omitempty"` // why this host; at most 16
-	Rest        int       `json:"rest,omitempty"`   // hosts that are not listed
+	MaxVCPUs    int       `json:"max_vcpus,omitempty"`        // that its domain is made with; 0: VCPUs
+	DeviceModel int       `json:"device_model_mib,omitempty"` // of the control domain's memory, for an HVM domain's device model
+	Resizes     int       `json:"resizes,omitempty"`          // that its domain has had: of a grant that is taken back
+	Adopt       string    `json:"adopt,omitempty"`            // UUID of an orphan that becomes this VM's domain
+	Scores      []Score   `json:"scores,omitempty"`           // why this host; at most 16
+	Rest        int       `json:"rest,omitempty"`             // hosts that are not listed
 }
 
 // Score is one host's row in a placement.
@@ -99,6 +104,8 @@ type VMGrantEnded struct {
 	Epoch Epoch     `json:"epoch"`
 	Proof string    `json:"proof"`
 	How   string    `json:"how,omitempty"` // clean end: EndedDestroyed …
+
+	Console Blob `json:"console,omitzero"` // the end of what its console printed, as its host says; kept for a while outside the log
 }
 
 // EventType gives the wire name.

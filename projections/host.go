@@ -21,6 +21,8 @@ type Host struct {
 	VMs            int             `json:"vms"`
 	Orphans        int             `json:"orphans"`
 	OrphanMiB      int64           `json:"orphan_mib"`
+	ModelsMiB      int64           `json:"device_models_mib"`
+	ModelsUsedMiB  int64           `json:"device_models_used_mib"`
 	PCPUs          int             `json:"pcpus"`
 	XenVersion     *string         `json:"xen_version"`
 	Types          json.RawMessage `json:"types"`
@@ -33,7 +35,7 @@ var hostTable = newTable[Host]("hosts")
 var hosts = &Model{
 	Kind: events.KindHost, Table: hostTable, Scope: ScopeNone, Named: "name", event: hostEvent,
 	Reads: []string{"host.registered.v1", "host.ready.v1", "host.cordoned.v1", "host.uncordoned.v1", "machine.enrolled.v1", "machine.silent.v1",
-		"machine.returned.v1", "machine.removed.v1", "vm.run_granted.v1", "vm.grant_ended.v1",
+		"machine.returned.v1", "machine.removed.v1", "vm.run_granted.v1", "vm.grant_ended.v1", "vm.grant_resized.v1",
 		"vm.stale_domain_ended.v1", "host.orphan_found.v1", "host.orphan_gone.v1", "machine.power_observed.v1", "log.opened.v1"},
 }
 
@@ -69,7 +71,12 @@ func hostEvent(f *fold, e events.Event) error {
 	case events.HostOrphanGone:
 		return hostOrphanGone(f, id, d.UUID)
 	case events.VMRunGranted:
-		return change(f, hostTable, string(d.Host), func(h *Host) { h.give(d.MemoryMiB+d.OverheadMiB, 1) })
+		return change(f, hostTable, string(d.Host), func(h *Host) {
+			h.give(d.MemoryMiB+d.OverheadMiB, 1)
+			h.ModelsUsedMiB += int64(d.DeviceModel)
+		})
+	case events.VMGrantResized:
+		return hostGrantResized(f, id, d)
 	case events.VMGrantEnded:
 		return hostGrantEnded(f, id, d)
 	case events.VMStaleDomainEnded:
@@ -92,7 +99,7 @@ func hostRegistered(f *fold, id string, d events.HostRegistered) error {
 		h.newBoot(d.Boot)
 	}
 	h.Name, h.PCPUs, h.XenVersion, h.Types = d.Name, d.Capacity.PCPUs, known(d.Capacity.XenVersion), asJSON(d.Capacity.Types)
-	h.AllocatableMiB = int64(d.Capacity.AllocatableMiB)
+	h.AllocatableMiB, h.ModelsMiB = int64(d.Capacity.AllocatableMiB), int64(d.Capacity.DeviceModels)
 	h.give(0, 0)
 	f.put(hostTable, id, h)
 	return nil
@@ -123,11 +130,14 @@ func hostGrantEnded(f *fold, vm string, d events.VMGrantEnded) error {
 	if err != nil {
 		return err
 	}
-	back := -g.MemoryMiB - g.OverheadMiB
+	back, model := -g.MemoryMiB-g.OverheadMiB, int64(g.DeviceModelMiB)
 	if d.Proof == events.ProofOverride {
-		back = 0
+		back, model = 0, 0
 	}
-	return changeIf(f, hostTable, g.Host, func(h *Host) { h.give(back, -1) })
+	return changeIf(f, hostTable, g.Host, func(h *Host) {
+		h.give(back, -1)
+		h.ModelsUsedMiB -= model
+	})
 }
 
 func hostStaleEnded(f *fold, vm string, d events.VMStaleDomainEnded) error {
@@ -135,7 +145,19 @@ func hostStaleEnded(f *fold, vm string, d events.VMStaleDomainEnded) error {
 	if err != nil || g == nil || !g.Stale {
 		return err
 	}
-	return changeIf(f, hostTable, g.Host, func(h *Host) { h.give(-g.MemoryMiB-g.OverheadMiB, 0) })
+	return changeIf(f, hostTable, g.Host, func(h *Host) {
+		h.give(-g.MemoryMiB-g.OverheadMiB, 0)
+		h.ModelsUsedMiB -= int64(g.DeviceModelMiB)
+	})
+}
+
+// hostGrantResized counts what a grant takes from here on. It is read before the grant's own row changes: hosts come first in the models.
+func hostGrantResized(f *fold, vm string, d events.VMGrantResized) error {
+	g, err := need[Grant](f, grantTable, grantID(vm, d.Epoch))
+	if err != nil {
+		return err
+	}
+	return changeIf(f, hostTable, g.Host, func(h *Host) { h.give(d.Counted-g.MemoryMiB, 0) })
 }
 
 func hostOrphanFound(f *fold, host string, d events.HostOrphanFound) error {

@@ -46,6 +46,10 @@ type VM struct {
 	DomainMemoryMiB *int       `json:"domain_memory_mib"`
 	DomainVCPUs     *int       `json:"domain_vcpus"`
 	DomainWeight    *int       `json:"domain_weight"`
+	MaxVCPUs        *int       `json:"max_vcpus"`
+	ConsoleSHA256   *string    `json:"console_sha256"`
+	ConsoleSize     *int64     `json:"console_size"`
+	ConsoleAt       *time.Time `json:"console_at"`
 	Restarts        int        `json:"restarts"`
 	RestartsWanted  int        `json:"restarts_wanted"`
 	RunningSince    *time.Time `json:"running_since"`
@@ -62,7 +66,7 @@ var vmTable = newTable[VM]("vms")
 var vms = &Model{
 	Kind: events.KindVM, Table: vmTable, Scope: ScopeOwn, Named: "name", event: vmEvent,
 	Reads: []string{"vm.created.v1", "vm.deleted.v1", "vm.run_wanted.v1", "vm.run_granted.v1", "vm.grant_ended.v1", "vm.domain_observed.v1",
-		"vm.step_failed.v1", "vm.restart_wanted.v1", "vm.became_unknown.v1", "vm.became_known.v1", "vm.stale_domain_found.v1", "vm.stale_domain_ended.v1"},
+		"vm.step_failed.v1", "vm.restart_wanted.v1", "vm.became_unknown.v1", "vm.became_known.v1", "vm.stale_domain_found.v1", "vm.stale_domain_ended.v1", "vm.resized.v1"},
 }
 
 func vmEvent(f *fold, e events.Event) error {
@@ -86,7 +90,7 @@ func vmCreated(f *fold, id string, d events.VMCreated) error {
 		return err
 	}
 	v := &VM{ID: id, Name: d.Name, Account: string(d.Account), State: VMStopped, Wanted: events.WantStopped, Type: d.Type, VCPUs: d.VCPUs,
-		MemoryMiB: d.MemoryMiB, Weight: d.Weight, Template: string(d.Template), TemplateName: d.TemplateName, Cmdline: known(d.Cmdline), CreatedAt: f.now()}
+		MemoryMiB: d.MemoryMiB, Weight: d.Weight, Template: string(d.Template), TemplateName: d.TemplateName, Cmdline: known(d.Cmdline), CreatedAt: f.now(), MaxVCPUs: known(d.MaxVCPUs)}
 	if account != nil {
 		v.AccountName = &account.Name
 	}
@@ -109,6 +113,12 @@ func vmChanged(v *VM, data events.Payload, now time.Time) {
 	case events.VMGrantEnded:
 		vmNoDomain(v)
 		v.Host, v.HostName, v.Boot, v.OverheadMiB = nil, nil, nil, nil // the epoch stays: it is the last one
+		v.ConsoleSHA256, v.ConsoleSize, v.ConsoleAt = known(d.Console.SHA256), known(d.Console.Size), nil
+		if d.Console.SHA256 != "" {
+			v.ConsoleAt = &now
+		}
+	case events.VMResized:
+		v.MemoryMiB, v.VCPUs, v.Weight, v.MaxVCPUs = d.MemoryMiB, d.VCPUs, d.Weight, known(d.MaxVCPUs)
 	case events.VMDomainObserved:
 		vmObserved(v, d, now)
 	case events.VMStepFailed:

@@ -39,7 +39,7 @@ var good = map[string][]string{
 	"host.stop_orphan":  {`{"host":"` + machineID + `","uuid":"` + vmID + `"}`},
 	"host.adopt_orphan": {`{"host":"` + machineID + `","uuid":"` + bootID + `","vm":"` + vmID + `"}`},
 	"vm.create": {
-		`{"account":"` + accountID + `","name":"web1","type":"pvh","vcpus":128,"memory_mib":16777216,"template":"` + vmID + `","cmdline":"quiet"}`,
+		`{"account":"` + accountID + `","name":"web1","type":"hvm","vcpus":128,"max_vcpus":128,"memory_mib":16777216,"template":"` + vmID + `","cmdline":"quiet"}`,
 		`{"account":"` + accountID + `","name":"web1","type":"pv","vcpus":0,"memory_mib":1,"template":"` + vmID + `","cmdline":""}`,
 		`{"account":"` + accountID + `","name":"` + strings.Repeat("w", 63) + `","type":"pv","memory_mib":64,"template":"` + vmID + `"}`,
 	},
@@ -50,6 +50,7 @@ var good = map[string][]string{
 	"vm.pause":    {`{"vm":"` + vmID + `"}`},
 	"vm.resume":   {`{"vm":"` + vmID + `"}`},
 	"vm.delete":   {`{"vm":"` + vmID + `"}`},
+	"vm.resize":   {`{"vm":"` + vmID + `","memory_mib":4096,"vcpus":2,"max_vcpus":8}`, `{"vm":"` + vmID + `","vcpus":128}`},
 }
 
 func check(verb string, args []byte) error {

@@ -57,6 +57,9 @@ type Domain struct {
 	Ramdisk   events.Blob      `json:"ramdisk,omitzero"`
 	Cmdline   string           `json:"cmdline,omitempty"`
 	Adopt     string           `json:"adopt,omitempty"` // UUID of an unstamped domain that is to be stamped instead of made
+
+	Resizes  int `json:"resizes,omitempty"`   // a domain stamped with fewer is given MemoryMiB and VCPUs while it runs
+	MaxVCPUs int `json:"max_vcpus,omitempty"` // that the domain is made with, so that more can be switched on later; 0: VCPUs
 }
 
 // Orphan is what should become of a domain that is not ours. Absent is all that can be wanted.
@@ -67,7 +70,7 @@ type Orphan struct {
 
 // Term tells a machine that the log is in a new term. Its generation alone has an effect: all documents of lower terms end.
 type Term struct {
-	Term uint64 `json:"term"`
+	Term uint64 `json:"term"` // that the log is in
 }
 
 // ErrVersion says that a document is of a version that this program does not read.

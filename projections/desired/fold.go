@@ -41,12 +41,16 @@ type grant struct {
 	epoch  events.Epoch
 	ending string // told to end: it never runs again, whatever is wanted later
 	adopt  string
-	term   uint64 // in which it was granted
+	term   uint64                // in which it was granted
+	size   events.VMGrantResized // what its domain shall have
+	max    int                   // vCPUs that it is made with
 }
 
 var (
 	// ErrTwoGrants says that the log grants a VM twice: nothing more is rendered for it.
 	ErrTwoGrants = errors.New("a grant is live already")
+	// ErrNoGrant says that the log changes a grant that is not live: nothing more is rendered for its VM.
+	ErrNoGrant = errors.New("the grant is not live")
 	// ErrFrozen says that an earlier event of an object could not be applied: its documents stay as they are.
 	ErrFrozen = errors.New("its documents stay as they are")
 	// ErrGap says that decisions are missing.
@@ -158,11 +162,20 @@ func (c *change) vm(id events.VMID) error {
 		if v.grant != nil {
 			return fmt.Errorf("host %s, epoch %s: %w", v.grant.host, v.grant.epoch, ErrTwoGrants)
 		}
-		v.grant = &grant{host: d.Host, boot: d.Boot, epoch: d.Epoch, adopt: d.Adopt, term: c.f.term}
+		v.grant = &grant{host: d.Host, boot: d.Boot, epoch: d.Epoch, adopt: d.Adopt, term: c.f.term, max: d.MaxVCPUs,
+			size: events.VMGrantResized{MemoryMiB: d.MemoryMiB, VCPUs: d.VCPUs, Resizes: d.Resizes}}
 		v.restarts = 0 // they are counted under each grant
 		if d.Adopt != "" {
 			c.withdraw(d.Host, d.Adopt)
 		}
+	case events.VMResized:
+		v.data.MemoryMiB, v.data.VCPUs = d.MemoryMiB, d.VCPUs // of the next grant
+		return nil
+	case events.VMGrantResized:
+		if v.grant == nil || v.grant.epoch != d.Epoch {
+			return fmt.Errorf("epoch %s: %w", d.Epoch, ErrNoGrant)
+		}
+		v.grant.size = d
 	case events.VMGrantEnded:
 		// The host may come back, in the same boot, with a domain of this grant or an earlier one: it is told at once that none may be.
 		absent := document.Domain{VM: id, Want: document.Absent, Epoch: d.Epoch}
@@ -236,9 +249,12 @@ func (v *vm) render(id events.VMID) document.Domain {
 		want = document.Paused
 	}
 	return document.Domain{VM: id, Name: v.data.Name, Account: v.data.Account, Want: want, Epoch: g.epoch, Restarts: v.restarts, Type: v.data.Type,
-		VCPUs: v.data.VCPUs, MemoryMiB: v.data.MemoryMiB, Weight: v.data.Weight, Kernel: v.data.Kernel, Ramdisk: v.data.Ramdisk,
+		VCPUs: g.size.VCPUs, MemoryMiB: g.size.MemoryMiB, Weight: weight(g.size.MemoryMiB), Resizes: g.size.Resizes, MaxVCPUs: g.max, Kernel: v.data.Kernel, Ramdisk: v.data.Ramdisk,
 		Cmdline: v.data.Cmdline, Adopt: g.adopt}
 }
+
+// weight is commands.Weight: the credit scheduler's weight follows RAM, a unit for each GiB, rounded up.
+func weight(memoryMiB int) int { return max(1, (memoryMiB+1023)/1024) }
 
 func (c *change) orphan(m events.MachineID, boot, uuid, want string) {
 	c.put(m, boot, document.KindOrphan, uuid, document.Orphan{UUID: uuid, Want: want})

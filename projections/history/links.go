@@ -118,6 +118,8 @@ func names(ev events.Event) (key, by string) {
 		return runKey(id, d.Epoch), ByEpoch
 	case events.VMStaleDomainEnded:
 		return runKey(id, d.Epoch), ByEpoch
+	case events.VMGrantResized:
+		return runKey(id, d.Epoch), ByEpoch
 	case events.MachineEnrolled:
 		return tokenKey(id, d.TokenSHA256), ByToken
 	}

@@ -38,6 +38,7 @@ var envelopes = []document{
 	{Title: "desired_document", Type: reflect.TypeFor[desired.Document]()},
 	{Title: "desired_domain", Type: reflect.TypeFor[desired.Domain]()},
 	{Title: "desired_orphan", Type: reflect.TypeFor[desired.Orphan]()},
+	{Title: "desired_term", Type: reflect.TypeFor[desired.Term]()},
 }
 
 // eventTypes gives the Go type of each event by its wire name, through the decoder that reads the log.
@@ -74,7 +75,10 @@ func generate() (map[string][]byte, error) {
 			return nil, fmt.Errorf("encode %s: %w", d.Path, err)
 		}
 	}
-	files[cataloguePath], err = g.catalogue()
+	if files[cataloguePath], err = g.catalogue(); err != nil {
+		return nil, err
+	}
+	files[tablesPath], err = tables()
 	return files, err
 }
 
@@ -151,6 +155,7 @@ func (g *generator) add(d document) {
 	case reflect.TypeFor[desired.Document]():
 		when(d.Schema, "kind", string(desired.KindDomain), "body", "desired_domain.json")
 		when(d.Schema, "kind", string(desired.KindOrphan), "body", "desired_orphan.json")
+		when(d.Schema, "kind", string(desired.KindTerm), "body", "desired_term.json")
 	}
 	g.docs = append(g.docs, d)
 }

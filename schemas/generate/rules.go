@@ -72,6 +72,10 @@ var rules = map[string]rule{
 	"commands.CreateVM.MemoryMiB":       {says: "RAM in MiB; at least what the template needs", min: "1", max: n(limits.MemoryMiB)},
 	"commands.CreateVM.Template":        {says: "id of the template; what it holds now is kept with the VM"},
 	"commands.CreateVM.Cmdline":         {says: "kernel's command line; left out: the template's", pattern: cmdlinePattern, maxLength: count(1024)},
+	"commands.CreateVM.MaxVCPUs":        {min: "0", max: n(limits.VCPUs)},
+	"commands.ResizeVM.MemoryMiB":       {says: "RAM in MiB; 0 or left out: as it is", min: "0", max: n(limits.MemoryMiB)},
+	"commands.ResizeVM.VCPUs":           {says: "virtual CPUs; 0 or left out: as they are", min: "0", max: n(limits.VCPUs)},
+	"commands.ResizeVM.MaxVCPUs":        {says: "up to which vCPUs can be added while it runs, from its next start on; 0 or left out: as it is", min: "0", max: n(limits.VCPUs)},
 	"commands.StartVM.Host":             {says: "host to start on; left out: the platform chooses"},
 	"commands.ShutdownVM.Timeout":       {says: "seconds that the guest has, then its domain is destroyed; 0 or left out: " + strconv.Itoa(limits.ShutdownDefaultS), min: "0", max: "3600"},
 

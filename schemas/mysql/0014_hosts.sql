@@ -11,6 +11,8 @@ CREATE TABLE hosts (
   `vms` INT NOT NULL COMMENT 'live grants',
   `orphans` INT NOT NULL COMMENT 'domains that no grant explains',
   `orphan_mib` BIGINT NOT NULL COMMENT 'their RAM without overhead, MiB',
+  `device_models_mib` BIGINT NOT NULL COMMENT 'memory of the control domain that device models of HVM domains may take, MiB',
+  `device_models_used_mib` BIGINT NOT NULL COMMENT 'of it taken by grants, MiB',
   `pcpus` INT NOT NULL COMMENT 'physical CPUs',
   `xen_version` VARCHAR(255) NULL COMMENT 'of its hypervisor',
   `types` JSON NULL COMMENT 'list of domain types that it can run',
