@@ -13,7 +13,7 @@ import (
 var ErrNoRow = errors.New("there is no such row")
 
 // ErrUnknownEvent says that this program does not know an event's type.
-var ErrUnknownEvent = errors.New("the event's type is not known to this version")
+var ErrUnknownEvent = errors.New("this version does not know the event's type: a newer version of cloudengine is needed")
 
 // Store holds rows. A row that it gives is not changed by anyone; a row that it is given is its own.
 type Store interface {

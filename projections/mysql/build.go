@@ -28,6 +28,7 @@ type build struct {
 	isGone  map[partID]bool
 	at      Checkpoint
 	of      Checkpoint // a decision that the log has to have
+	until   uint64     // the last decision to apply; 0: the log's last
 	engine  *Engine    // of the next generation, once it is loaded
 
 	began   time.Time
@@ -162,6 +163,7 @@ func (x *build) make(ctx context.Context) error {
 	x.enter(PhaseLoad)
 	err := fill(ctx, x.db, all, &x.loaded)
 	if errors.Is(err, errMisfit) {
+		x.goal.Store(x.at.Number)
 		x.log.Warn("a row of the new read models does not fit its table: they are written event by event, which takes longer", "err", err)
 		if err = x.again(ctx); err == nil {
 			err = x.open(ctx, Checkpoint{})
@@ -224,6 +226,9 @@ func (x *build) catchUp(ctx context.Context, to uint64) error {
 
 // reachEnd catches up until so little is left that a swap need not wait for it.
 func (x *build) reachEnd(ctx context.Context) error {
+	if x.until > 0 {
+		return x.catchUp(ctx, x.until)
+	}
 	for {
 		last, err := x.r.Last(ctx)
 		if err != nil {

@@ -186,6 +186,8 @@ func (b *builder) swap(ctx context.Context) error {
 const (
 	errLockWait     = 1205 // Lock wait timeout exceeded
 	errDeadlock     = 1213 // Deadlock found when trying to get lock
-	errNoLocalFiles = 1148 // The used command is not allowed: local_infile is off
+	errNoTable      = 1146 // Table doesn't exist
+	errNotAllowed   = 1148 // The used command is not allowed with this version
+	errNoLocalFiles = 4166 // local_infile is off
 	errNoLocalMySQL = 3948 // the same in MySQL 8
 )

@@ -79,7 +79,7 @@ func (f filling) load(ctx context.Context, db *sql.DB, sent *atomic.Uint64) erro
 	res, err := conn.ExecContext(ctx, "LOAD DATA LOCAL INFILE 'Reader::"+name+"' INTO TABLE "+f.w.name+
 		" CHARACTER SET utf8mb4 FIELDS TERMINATED BY '\\t' ESCAPED BY '\\\\' LINES TERMINATED BY '\\n' (`"+strings.Join(f.w.table.Columns, "`,`")+"`)")
 	var e *driver.MySQLError
-	if errors.As(err, &e) && (e.Number == errNoLocalFiles || e.Number == errNoLocalMySQL) {
+	if errors.As(err, &e) && (e.Number == errNoLocalFiles || e.Number == errNoLocalMySQL || e.Number == errNotAllowed) {
 		return f.insert(ctx, conn, sent)
 	}
 	if isDataError(err) {

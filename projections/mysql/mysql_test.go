@@ -28,6 +28,9 @@ var server *mysql.Private
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
+	if spec := os.Getenv(childEnv); spec != "" {
+		return rebuildChild(spec)
+	}
 	dir, err := os.MkdirTemp("", "ce-mysql-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -183,7 +186,18 @@ func diff(a, b string) string {
 // follow runs a projector until the test ends, and waits for it.
 func follow(t *testing.T, db *sql.DB, log *projectionstest.Log) *mysql.Projector {
 	t.Helper()
+	return keepUp(t, mysql.NewProjector(db, slog.New(slog.DiscardHandler)), log)
+}
+
+// followAnew is follow that builds the read models anew first, whatever they say.
+func followAnew(t *testing.T, db *sql.DB, log *projectionstest.Log) *mysql.Projector {
+	t.Helper()
 	p := mysql.NewProjector(db, slog.New(slog.DiscardHandler))
+	p.Anew()
+	return keepUp(t, p, log)
+}
+
+func keepUp(t *testing.T, p *mysql.Projector, log *projectionstest.Log) *mysql.Projector {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- p.Run(ctx, log) }()

@@ -34,6 +34,7 @@ type Config struct {
 type Database struct {
 	DB      *sql.DB
 	private *Private
+	config  *driver.Config // of DB
 }
 
 // Open starts or reaches the server, makes our database and its tables in it, and returns when it answers.
@@ -57,7 +58,7 @@ func Open(ctx context.Context, c Config) (*Database, error) {
 	db, err := openDatabase(ctx, cfg)
 	if err == nil {
 		if err = Migrate(ctx, db); err == nil {
-			return &Database{db, private}, nil
+			return &Database{db, private, prepare(cfg)}, nil
 		}
 		err = errors.Join(err, db.Close())
 	}

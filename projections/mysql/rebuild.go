@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"time"
 
 	"cloudengine/events"
@@ -36,6 +35,9 @@ var (
 	// ErrHeld says that the new tables could not take the place of the old ones: a transaction of some reader did not end.
 	ErrHeld = errors.New("a reader's transaction did not end")
 )
+
+// noRef names nothing.
+var noRef events.Ref
 
 // Limits of a swap.
 const (
@@ -76,7 +78,8 @@ func (p *Projector) rebuild(ctx context.Context, r Reader, o RebuildOptions, alo
 	defer stop()
 	built, err := x.run(ctx, o.Lift, alone)
 	if err != nil {
-		return built, errors.Join(err, x.forget(p.log))
+		x.forget()
+		return built, err
 	}
 	return built, nil
 }
@@ -84,7 +87,7 @@ func (p *Projector) rebuild(ctx context.Context, r Reader, o RebuildOptions, alo
 // toDrop gives the events to leave out: those that were dropped before, and the one that is to be dropped now.
 func (p *Projector) toDrop(ctx context.Context, b *builder, o RebuildOptions) ([]DroppedEvent, error) {
 	for _, ref := range []events.Ref{o.Lift, o.Drop} {
-		if ref == (events.Ref{}) {
+		if ref == noRef {
 			continue
 		}
 		if parked, err := ReadParked(ctx, p.db, ref, 1); err != nil {
@@ -98,7 +101,7 @@ func (p *Projector) toDrop(ctx context.Context, b *builder, o RebuildOptions) ([
 		return nil, err
 	}
 	dropped, err := readDropped(ctx, b, live)
-	if err != nil || o.Drop == (events.Ref{}) {
+	if err != nil || o.Drop == noRef {
 		return dropped, err
 	}
 	parked, err := ReadParked(ctx, p.db, o.Drop, 1)
@@ -112,9 +115,12 @@ func (p *Projector) toDrop(ctx context.Context, b *builder, o RebuildOptions) ([
 
 // run builds the next generation from the log and makes it the live one.
 func (x *build) run(ctx context.Context, lift events.Ref, alone turn) (Built, error) {
-	last, err := x.r.Last(ctx)
-	if err != nil {
-		return Built{}, fmt.Errorf("find the end of the log: %w", err)
+	last := x.until
+	if last == 0 {
+		var err error
+		if last, err = x.r.Last(ctx); err != nil {
+			return Built{}, fmt.Errorf("find the end of the log: %w", err)
+		}
 	}
 	if err := x.fold(ctx, last); err != nil {
 		return Built{}, err
@@ -168,13 +174,12 @@ func (x *build) takeOver(ctx context.Context, alone turn) error {
 }
 
 // forget removes what a build that failed has made. If it cannot, the next start or rebuild will.
-func (x *build) forget(log *slog.Logger) error {
+func (x *build) forget() {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	if err := x.b.cleanUp(ctx); err != nil {
-		log.Warn("what a rebuild left behind cannot be removed now; the next one will", "err", err)
+		x.log.Warn("what a rebuild left behind cannot be removed now; the next one will", "err", err)
 	}
-	return nil
 }
 
 // tell reports progress until it is stopped, and once more then.
