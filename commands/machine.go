@@ -39,6 +39,7 @@ type Machine struct {
 	powerGoal   string          // its action
 	powerBoot   string          // the boot that it was decided about
 	complaint   string          // the last contradiction that was recorded
+	spent       spent           // of what it may have recorded
 }
 
 // maxTokens bounds the served boots that are remembered for one machine.

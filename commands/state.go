@@ -86,6 +86,7 @@ func (s *State) Evolve(r events.Recorded) {
 	}
 	if m, ok := s.machines[machineOfActor(r.Actor)]; ok {
 		m.foldCounter(r)
+		m.spent.add(r)
 	}
 	for _, e := range r.Events {
 		s.versions[e.Aggregate] = e.Version

@@ -16,7 +16,9 @@ func (s *Service) do(ctx context.Context, m *nats.Msg) any {
 	if refused != nil {
 		return refused
 	}
-	return s.submit(ctx, c, dryRun)
+	a := s.submit(ctx, c, dryRun)
+	a.Events = s.shown(c.Actor, a.Events)
+	return a
 }
 
 // intent reads the command in a message, or says why there is none.

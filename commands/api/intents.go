@@ -43,6 +43,7 @@ func (s *Service) subscribeIntents(ctx context.Context, d asyncDecider) error {
 			if err != nil {
 				a = events.Answer{ID: c.Intent, Outcome: unavailable(err)}
 			}
+			a.Events = s.shown(c.Actor, a.Events)
 			s.reply(m, a)
 		})
 	})

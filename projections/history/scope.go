@@ -31,6 +31,7 @@ func (s *Scope) See(r events.Recorded) (Entry, bool) {
 	e.Events = nil
 	for _, ev := range r.Events {
 		if s.own[ev.Aggregate] {
+			ev.Data = events.ForAccounts(ev.Data)
 			e.Events = append(e.Events, ev)
 		}
 	}

@@ -73,7 +73,7 @@ func pick(at *moment.Moment, m *projections.Model, ask question) (events.ReadAns
 		if row == nil || !ask.where.sees(m, row) || len(answer.Items) == ask.limit {
 			return nil
 		}
-		item, err := json.Marshal(row)
+		item, err := json.Marshal(ask.shown(m, row))
 		if err != nil {
 			return fmt.Errorf("encode row of %s: %w", m.Table.Name, err)
 		}

@@ -75,7 +75,7 @@ func (r *Reader) Get(ctx context.Context, s Scope, kind events.Kind, q events.Re
 		return r.refused(err)
 	}
 	for _, by := range candidates(m, q.ID) {
-		answer, err := from(ctx, m, question{where.and(by.condition), by, "", 2})
+		answer, err := from(ctx, m, question{where.and(by.condition), by, "", 2, s.all})
 		switch {
 		case err != nil:
 			return r.refused(err)
@@ -101,6 +101,11 @@ func (r *Reader) List(ctx context.Context, s Scope, kind events.Kind, q events.R
 	if limit < 1 || limit > MaxLimit {
 		return r.refused(no(events.CodeInvalid, "field \"limit\": want 1 to %d, or 0 for %d", MaxLimit, DefaultLimit))
 	}
+	for _, column := range m.Private {
+		if _, asked := q.Filter[column]; asked && !s.all {
+			return r.refused(no(events.CodeForbidden, "field \"filter\": column %q is for operators of the platform", column))
+		}
+	}
 	if where, err = where.filter(m, q.Filter); err != nil {
 		return r.refused(err)
 	}
@@ -108,7 +113,7 @@ func (r *Reader) List(ctx context.Context, s Scope, kind events.Kind, q events.R
 	if err != nil {
 		return r.refused(err)
 	}
-	answer, err := from(ctx, m, question{where, candidate{}, q.After, limit + 1})
+	answer, err := from(ctx, m, question{where, candidate{}, q.After, limit + 1, s.all})
 	if err != nil {
 		return r.refused(err)
 	}
@@ -151,6 +156,7 @@ type question struct {
 	by    candidate // what where says about which object is meant
 	after string
 	limit int
+	all   bool // for who may see all columns
 }
 
 // attempts bounds how often one question is asked of the database.
@@ -197,7 +203,7 @@ func (r *Reader) queryOnce(ctx context.Context, m *projections.Model, ask questi
 		if err := rows.Scan(m.Table.Pointers(row)...); err != nil {
 			return answer, fmt.Errorf("read %s: %w", m.Table.Name, err)
 		}
-		item, err := json.Marshal(row)
+		item, err := json.Marshal(ask.shown(m, row))
 		if err != nil {
 			return answer, fmt.Errorf("encode row of %s: %w", m.Table.Name, err)
 		}
