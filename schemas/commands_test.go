@@ -34,6 +34,8 @@ var good = map[string][]string{
 	"machine.remove": {`{"machine":"` + machineID + `"}`},
 	"machine.power": {`{"machine":"` + machineID + `","action":"on"}`, `{"machine":"` + machineID + `","action":"off"}`,
 		`{"machine":"` + machineID + `","action":"cycle"}`, `{"machine":"` + machineID + `","action":"status"}`},
+	"log.open":          {`{"term":2,"cause":"reopened"}`},
+	"log.settle":        {`{"term":2}`},
 	"host.cordon":       {`{"host":"` + machineID + `"}`},
 	"host.uncordon":     {`{"host":"` + machineID + `"}`},
 	"host.stop_orphan":  {`{"host":"` + machineID + `","uuid":"` + vmID + `"}`},

@@ -150,14 +150,15 @@ func mustEncode(t *testing.T, v any) []byte {
 	return b
 }
 
-// TestGuardsAreFound holds what is read from the source against what is known of the two guards that there are.
+// TestGuardsAreFound holds what is read from the source against what is known of the guards that there are.
 func TestGuardsAreFound(t *testing.T) {
 	t.Chdir("../..")
 	g, err := newGenerator()
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := map[string]string{"vm.start": "end_proof", "machine.power": "running_vms"}
+	want := map[string]string{"vm.start": "end_proof", "machine.power": "running_vms",
+		"host.adopt_orphan": "end_proof", "log.settle": "lost_grants unreported"}
 	for _, v := range g.verbs {
 		found, err := g.src.guards(v.Name)
 		if err != nil {

@@ -1,5 +1,5 @@
 // Command generate writes the JSON Schemas of all events, commands and envelopes under schemas/json, and schemas/CATALOGUE.md, from the
-// Go types and their comments. Run it by "go tool task schemas".
+// Go types and their comments, and schemas/TABLES.md from the statements that make the tables. Run it by "go tool task schemas".
 //
 // It refuses to write a schema that breaks readers of a published one, and says what to do instead. It reads the source of this module
 // and changes nothing outside of schemas.
@@ -24,6 +24,7 @@ func main() {
 const (
 	jsonDir       = "schemas/json"
 	cataloguePath = "schemas/CATALOGUE.md"
+	tablesPath    = "schemas/TABLES.md"
 )
 
 func run() error {
@@ -69,7 +70,7 @@ func checkedIn() (map[string][]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list schemas: %w", err)
 	}
-	for _, path := range append(paths, cataloguePath) {
+	for _, path := range append(paths, cataloguePath, tablesPath) {
 		b, err := os.ReadFile(path)
 		if errors.Is(err, os.ErrNotExist) {
 			continue
