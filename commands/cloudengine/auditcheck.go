@@ -88,7 +88,7 @@ The key in an anchor says who signed it; --key says who must have. Exit code 4: 
 
 // unusable makes errors about the files that were given usage errors: nothing is said of a log then.
 func unusable(err error) error {
-	for _, is := range []error{audit.ErrNotAnchor, audit.ErrNotHead, audit.ErrWrongKey, audit.ErrOtherCloud, archive.ErrNotArchive, archive.ErrVersion} {
+	for _, is := range []error{audit.ErrNotAnchor, audit.ErrNotHead, audit.ErrWrongKey, audit.ErrNoKey, audit.ErrOtherCloud, archive.ErrNotArchive, archive.ErrVersion} {
 		if errors.Is(err, is) {
 			return usageError{err}
 		}

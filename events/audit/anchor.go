@@ -73,7 +73,7 @@ func ParseAnchor(file []byte) (Anchor, error) {
 // ErrNotAnchor when its leaves are not those of its head.
 func (a Anchor) Verify(keys ...string) (Head, error) {
 	if len(keys) == 0 && a.Key == "" {
-		return Head{}, errors.New("verify anchor: it holds no public key: give it (--key)")
+		return Head{}, fmt.Errorf("verify anchor: it holds none: %w (give --key)", ErrNoKey)
 	}
 	if len(keys) == 0 {
 		keys = []string{a.Key}

@@ -20,6 +20,7 @@ import (
 var (
 	ErrNotHead  = errors.New("this is no signed head of a log")
 	ErrWrongKey = errors.New("no signature on it is by the key that was given")
+	ErrNoKey    = errors.New("no public key to verify it by")
 	ErrForged   = errors.New("its signature does not fit what it says")
 )
 
@@ -104,7 +105,7 @@ func Sign(h Head, key ed25519.PrivateKey) ([]byte, error) {
 	return note.Sign(&note.Note{Text: h.Text()}, signer{v.Name(), v.KeyHash(), key})
 }
 
-// Open verifies a signed note with public keys and reads its head. Errors: ErrNotHead, ErrWrongKey, ErrForged; others for a key that
+// Open verifies a signed note with public keys and reads its head. Errors: ErrNotHead, ErrWrongKey, ErrForged; ErrNoKey for a key that
 // is none.
 func Open(signed []byte, keys ...string) (Head, error) {
 	verifiers, err := verifiersOf(slices.Clone(keys))
@@ -149,7 +150,7 @@ func verifiersOf(keys []string) (note.Verifiers, error) {
 	for _, k := range slices.Compact(keys) {
 		v, err := note.NewVerifier(strings.TrimSpace(k))
 		if err != nil {
-			return nil, fmt.Errorf("read public key %.100q: %w (want cloudengine/<cloud>+<hash>+<key>, as \"cloudengine audit key\" prints it)", k, err)
+			return nil, fmt.Errorf("read public key %.100q: %w (%w; want cloudengine/<cloud>+<hash>+<key>, as \"cloudengine audit key\" prints it)", k, ErrNoKey, err)
 		}
 		list = append(list, v)
 	}

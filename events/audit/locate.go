@@ -115,6 +115,9 @@ func (l *locator) between(i, iEnd, j, jEnd int) {
 	tail := iEnd == len(l.was) // what is left over there came after, or was cut off
 	for len(gone) > 0 && len(come) > 0 {
 		message := fmt.Sprintf("decision %d was changed", gone[0]+1)
+		if tail { // nothing that is known follows
+			message += ", or removed, and what came after the last that is known stands there"
+		}
 		if gone[0] != come[0] {
 			message += fmt.Sprintf(" (it stands at place %d now)", come[0]+1)
 		}
