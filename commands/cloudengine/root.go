@@ -75,7 +75,7 @@ Exit codes: 0 ok, 1 error, 2 usage, 3 not found, 4 conflict, 5 refused by a guar
 	f.StringVarP(&a.output, "output", "o", "table", "form of the output: table, json, yaml or name")
 	f.StringVar(&a.configFile, "config", "", "YAML file with values of flags")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(a.manualCommand())
+	root.AddCommand(a.serverCommands()...)
 	root.AddCommand(a.bootimageCommand())
 	root.AddCommand(a.vmCommand(), a.machineCommand(), a.hostCommand(), a.templateCommand(), a.accountCommand(), a.userCommand(),
 		a.secretCommand(), a.grantCommand(), a.opCommand(), a.feedCommand(), a.verifyCommand(), a.auditCommand(), a.logCommand(), a.schemaCommand(), a.historyCommand(), a.whyCommand(), a.initCommand(), a.checkCommand(), a.caCommand(), a.serveCommand(), a.rackCommand(), a.versionCommand())
