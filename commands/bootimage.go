@@ -137,10 +137,22 @@ func (d *decision) bootimage(version string) (*Bootimage, error) {
 	return b, nil
 }
 
+// expectImage refuses when the version is not called any more what the client saw: its name, or the version itself if it has none.
+func (d *decision) expectImage(b *Bootimage) error {
+	name := b.Data.Name
+	if name == "" {
+		name = b.Version
+	}
+	return d.expect(events.KindBootimage, name)
+}
+
 // decideRemoveBootimage refuses while a machine runs it, is to boot it, or would go back to it.
 func decideRemoveBootimage(d *decision, a BootimageRef) error {
 	b, err := d.bootimage(a.Bootimage)
 	if err != nil {
+		return err
+	}
+	if err := d.expectImage(b); err != nil {
 		return err
 	}
 	if d.s.defaultImage == b.Version {
@@ -163,7 +175,10 @@ func decideRemoveBootimage(d *decision, a BootimageRef) error {
 // decideSetDefaultBootimage changes what machines boot that have no image of their own. It reboots nothing.
 func decideSetDefaultBootimage(d *decision, a BootimageRef) error {
 	b, err := d.bootimage(a.Bootimage)
-	if err != nil || d.s.defaultImage == b.Version {
+	if err != nil {
+		return err
+	}
+	if err := d.expectImage(b); err != nil || d.s.defaultImage == b.Version {
 		return err
 	}
 	d.add(events.KindBootimage, b.Version, events.BootimageDefaultSet{Before: d.s.defaultImage})

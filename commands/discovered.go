@@ -78,6 +78,9 @@ func decideDropDiscovered(d *decision, a DiscoveredRef) error {
 	if _, found := d.s.discovered[a.Discovered]; !found {
 		return reject(events.CodeNotFound, "no machine with the MAC address %s was discovered", a.Discovered)
 	}
+	if err := d.expect(events.KindDiscovered, a.Discovered); err != nil {
+		return err
+	}
 	d.add(events.KindDiscovered, a.Discovered, events.DiscoveredDropped{})
 	return nil
 }

@@ -201,11 +201,17 @@ func (d *discoveries) first(mac string, now time.Time, every time.Duration) bool
 }
 
 func (s *Service) discovered(mac string, req *dhcpv4.DHCPv4) {
+	if req.MessageType() == dhcpv4.MessageTypeDiscover {
+		s.tellUnknown(mac, printable(string(req.Options.Get(dhcpv4.OptionClassIdentifier))))
+	}
+}
+
+// tellUnknown tells of a MAC that is not known, once a minute.
+func (s *Service) tellUnknown(mac, class string) {
 	now := s.opt.Now().UTC()
-	if req.MessageType() != dhcpv4.MessageTypeDiscover || !s.known.first(mac, now, time.Minute) {
+	if !s.known.first(mac, now, time.Minute) {
 		return
 	}
-	class := printable(string(req.Options.Get(dhcpv4.OptionClassIdentifier)))
 	s.opt.Log.Info("an unknown machine asks for an address", "mac", mac, "class", class)
 	if s.opt.OnDiscovered != nil {
 		s.opt.OnDiscovered(Discovered{MAC: mac, Class: class, Time: now})

@@ -86,6 +86,7 @@ func (s *Service) serveScript(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	m, _, ok := s.lookup(mac)
 	if !ok {
+		s.tellUnknown(mac, "") // another DHCP server gave it its address, or it was removed while it waited
 		// 200, or iPXE would not run it.
 		fmt.Fprintf(w, scriptStart+"echo CloudEngine: machine %[2]s is not known here\n"+scriptRetry, s.opt.HTTP, mac)
 		return

@@ -84,6 +84,13 @@ func (r registry) with(machines []Machine, plan addressPlan) (registry, error) {
 	if err := next.claimPool(known, r.Addresses, heldAddresses(r), claim, plan); err != nil {
 		return registry{}, err
 	}
+	for _, m := range held {
+		for _, mac := range m.MACs {
+			if a, had := r.Addresses[mac]; had {
+				_ = claim(mac, a) // it is another's now: a new one is looked for below
+			}
+		}
+	}
 	for _, m := range held { // as many as find an address
 		one := registry{Machines: []Machine{m}, Addresses: next.Addresses}
 		if err := one.claimPool(one.Machines, r.Addresses, nil, claim, plan); err != nil {

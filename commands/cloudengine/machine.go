@@ -12,14 +12,15 @@ import (
 
 var machineColumns = []column{
 	field("NAME", "name"), state, field("POWER", "power_state"), bmcField("BMC", "bmc_healthy"), field("ROLES", "roles"),
-	optional("IMAGE", "image"), field("CPUS", "cpus"), memory("RAM", "memory_mib"), optional("CONTRADICTION", "contradiction"),
+	imageColumn, field("CPUS", "cpus"), memory("RAM", "memory_mib"), optional("CONTRADICTION", "contradiction"),
 }
 
 var machineFields = []column{
 	field("ID", "id"), field("NAME", "name"), state, field("ROLES", "roles"), field("MACS", "macs"), field("SERIAL", "serial"),
 	field("POWER", "power_state"), optional("POWER-WANTED", "power_wanted"), optional("POWER-ERROR", "power_error"),
 	optional("BMC", "bmc_address"), bmcField("BMC-HEALTHY", "bmc_healthy"), optional("BMC-DETAIL", "bmc_detail"),
-	optional("BOOT", "boot"), optional("IMAGE", "image"), optional("SERVED", "served_at"), optional("ENROLLED", "enrolled_at"),
+	optional("BOOT", "boot"), imageColumn, optional("IMAGE-WANTED", "image_wanted"), optional("IMAGE-BEFORE", "image_before"),
+	optional("IMAGE-SERVED", "image_served"), optional("SERVED", "served_at"), optional("ENROLLED", "enrolled_at"),
 	field("PRODUCT", "product"), field("CPUS", "cpus"), memory("RAM", "memory_mib"), field("INVENTORY", "inventory"),
 	optional("CONTRADICTION", "contradiction"), field("CREATED", "created_at"), field("CHANGED-BY", "changed_by"),
 }
@@ -45,6 +46,7 @@ func (a *app) machineCommand() *cobra.Command {
 	list.Example = "  cloudengine machine list\n  cloudengine machine list --watch"
 	show := a.showCommand(events.KindMachine, "a machine", machineFields)
 	show.Example = "  cloudengine machine show host1"
+	cmd.AddCommand(a.machineSetImage(), a.machineDiscovered())
 	cmd.AddCommand(list, show, a.machineAdd(), a.machinePower(), a.actOn(actOn{
 		kind: events.KindMachine, verb: "remove", short: "Make a machine unknown again",
 		example: "  cloudengine machine remove host1 --reason \"sold\"",
@@ -55,13 +57,17 @@ func (a *app) machineCommand() *cobra.Command {
 func (a *app) machineAdd() *cobra.Command {
 	var f intentFlags
 	var macs, roles []string
-	var serial, bmc, bmcUser, bmcSecret string
+	var serial, bmc, bmcUser, bmcSecret, found string
 	cmd := &cobra.Command{
 		Use: "add NAME", Short: "Make a machine known, before it is ever switched on", Args: cobra.ExactArgs(1),
 		Example: `  cloudengine secret set host1-bmc --file password.txt
-  cloudengine machine add host1 --mac 52:54:00:12:34:56 --bmc 10.0.1.11 --bmc-user admin --bmc-secret host1-bmc`,
+  cloudengine machine add host1 --mac 52:54:00:12:34:56 --bmc 10.0.1.11 --bmc-user admin --bmc-secret host1-bmc
+  cloudengine machine add host2 --discovered 52:54:00:77:00:09`,
 		RunE: func(cmd *cobra.Command, words []string) error {
 			ctx := cmd.Context()
+			if (found == "") == (len(macs) == 0) {
+				return usagef("want either --mac or --discovered")
+			}
 			args := map[string]any{"name": words[0], "macs": macs, "roles": roles}
 			if serial != "" {
 				args["serial"] = serial
@@ -76,6 +82,15 @@ func (a *app) machineAdd() *cobra.Command {
 				return err
 			}
 			defer c.Close()
+			if found != "" {
+				mac, said, err := a.discoveredMAC(ctx, c, found)
+				if err != nil {
+					return err
+				}
+				if args["macs"] = []string{mac}; serial == "" && said != "" {
+					args["serial"] = said
+				}
+			}
 			_, err = a.send(ctx, c, &f, intent{events.KindMachine, "add", args, "", words[0]})
 			return err
 		},
@@ -88,7 +103,7 @@ func (a *app) machineAdd() *cobra.Command {
 	fs.StringVar(&bmc, "bmc", "", "address of its BMC (IPMI 2.0), host or host:port")
 	fs.StringVar(&bmcUser, "bmc-user", "", "user of the BMC")
 	fs.StringVar(&bmcSecret, "bmc-secret", "", "name of the secret that holds the password")
-	must(cmd.MarkFlagRequired("mac"))
+	fs.StringVar(&found, "discovered", "", "MAC of a machine that is held (machine discovered ls), in the place of --mac; it must keep the serial number that it said")
 	return cmd
 }
 

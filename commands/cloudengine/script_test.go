@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -37,6 +38,8 @@ func TestMain(m *testing.M) {
 //	noded NAME MAC BOOT       fetch MAC's boot files as a machine does and start the agent with a modelled host (kill: end it)
 //	idof VAR KIND NAME ARG…   set a variable to the id of an object
 //	decided VAR ARG…          run cloudengine with these arguments, and set a variable to the number of the decision that it tells
+//	image DIR [WORD…]         make a boot image that nothing can boot; with other words another version
+//	fetch PATH                ask the boot service as a machine does, and print the answer
 //	exitcode N ARG…           run cloudengine with these arguments, which must exit with N
 //	eventually COMMAND…       repeat a cloudengine command until its standard output has the text before "--": TEXT -- COMMAND…
 func TestScripts(t *testing.T) {
@@ -54,7 +57,8 @@ func TestScripts(t *testing.T) {
 			"serve":      func(ts *testscript.TestScript, _ bool, args []string) { labOf(ts).serve(ts, args) },
 			"stopserve":  func(ts *testscript.TestScript, _ bool, args []string) { labOf(ts).stopServe(ts, len(args) > 0) },
 			"request":    func(ts *testscript.TestScript, neg bool, args []string) { labOf(ts).request(ts, neg, args) },
-			"image":      func(ts *testscript.TestScript, _ bool, args []string) { ts.Check(fakeImage(ts.MkAbs(args[0]))) },
+			"image":      func(ts *testscript.TestScript, _ bool, args []string) { fakeImage(ts, args[0], args[1:]) },
+			"fetch":      func(ts *testscript.TestScript, _ bool, args []string) { fetch(ts, args) },
 			"noded":      func(ts *testscript.TestScript, _ bool, args []string) { labOf(ts).noded(ts, args) },
 			"idof":       func(ts *testscript.TestScript, _ bool, args []string) { idOf(ts, args) },
 			"decided":    func(ts *testscript.TestScript, _ bool, args []string) { decided(ts, args) },
@@ -243,27 +247,30 @@ func eventually(ts *testscript.TestScript, args []string) {
 }
 
 // fakeImage makes a boot image that nothing can boot, but that the boot service serves.
-func fakeImage(dir string) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	var m bootimage.Manifest
+func fakeImage(ts *testscript.TestScript, name string, words []string) {
+	dir := ts.MkAbs(name)
+	ts.Check(os.MkdirAll(dir, 0o755))
+	m := bootimage.Manifest{Kernel: "6.1-test", Packages: []bootimage.Package{}, Tools: []bootimage.Tool{{Name: "go", Version: strings.Join(append(words, "1"), " ")}}}
 	for _, name := range []string{bootimage.XenFile, bootimage.KernelFile, bootimage.InitrdFile} {
-		body := []byte(name + " of a test, padded")
+		body := []byte(name + " of a test, padded " + strings.Join(words, " "))
 		body = append(body, make([]byte, 4-len(body)%4)...)
-		if err := os.WriteFile(filepath.Join(dir, name), body, 0o644); err != nil {
-			return err
-		}
-		m.Parts = append(m.Parts, bootimage.Part{Name: name, Size: int64(len(body))})
+		ts.Check(os.WriteFile(filepath.Join(dir, name), body, 0o644))
+		m.Parts = append(m.Parts, bootimage.Part{Name: name, Size: int64(len(body)), SHA256: fmt.Sprintf("%x", sha256.Sum256(body))})
 	}
-	if err := m.Seal(); err != nil {
-		return err
-	}
+	ts.Check(m.Seal())
 	raw, err := json.Marshal(m)
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(dir, bootimage.ManifestFile), raw, 0o644)
+	ts.Check(err)
+	ts.Check(os.WriteFile(filepath.Join(dir, bootimage.ManifestFile), raw, 0o644))
+}
+
+// fetch asks the boot service as a machine does, and prints the answer.
+func fetch(ts *testscript.TestScript, args []string) {
+	answer, err := http.Get(ts.Getenv("HTTP") + args[0])
+	ts.Check(err)
+	defer answer.Body.Close()
+	raw, err := io.ReadAll(answer.Body)
+	ts.Check(err)
+	fmt.Fprintf(ts.Stdout(), "%s\n%s", answer.Status, raw)
 }
 
 // bootJSON fetches a machine's initramfs, as iPXE does, and takes boot.json out of the archive that is appended to it.
