@@ -21,6 +21,7 @@ import (
 type authenticator struct {
 	control string // password of our own in-process connections; never leaves the process
 	patient bool   // in a cluster the fold of this server may be a little behind
+	guard   *guard
 
 	onMachine func(m Machine, key string) // a machine has connected with the key of its boot
 
@@ -77,12 +78,16 @@ func (a *authenticator) admitKey(c server.ClientAuthentication, r Registry, key 
 	a.remember(c.GetID(), client{key: key})
 	for end := time.Now().Add(time.Second); ; time.Sleep(20 * time.Millisecond) {
 		if u, ok := r.UserByKey(key); ok && events.IsToken(u.Name) {
-			a.remember(c.GetID(), client{u.Name, key, true})
+			if !a.enter(c, client{u.Name, key, true}) {
+				return false
+			}
 			c.RegisterUser(&server.User{Username: u.Name, Account: a.account(events.BusUsers), Permissions: userPermissions(u, a.ownConsumers())})
 			return true
 		}
 		if m, ok := r.MachineByKey(key); ok && events.IsToken(string(m.ID)) {
-			a.remember(c.GetID(), client{"machine:" + string(m.ID), key, false})
+			if !a.enter(c, client{"machine:" + string(m.ID), key, false}) {
+				return false
+			}
 			c.RegisterUser(&server.User{Username: "machine:" + string(m.ID), Account: a.account(events.BusMachines), Permissions: machinePermissions(m)})
 			a.onMachine(m, key)
 			return true
@@ -102,12 +107,31 @@ func (a *authenticator) admitToken(c server.ClientAuthentication, r Registry, pa
 	}
 	sum := sha256.Sum256([]byte(token))
 	digest, m := hex.EncodeToString(sum[:]), events.MachineID(id)
-	a.remember(c.GetID(), client{"enrol:" + id, digest, false})
+	who := client{"enrol:" + id, digest, false}
+	a.remember(c.GetID(), who)
 	if !r.TokenServed(m, digest) {
 		a.forget(c.GetID())
 		return false
 	}
+	if !a.enter(c, who) { // only now: who guesses tokens must not close the machine's own connections
+		return false
+	}
 	c.RegisterUser(&server.User{Username: "enrol:" + id, Account: a.account(events.BusMachines), Permissions: enrolPermissions(m)})
+	return true
+}
+
+// enter notes who a connection belongs to. Who is kept out for now is disconnected without an answer, as a refusal would be taken for
+// the end of the access; who has too many connections loses the oldest.
+func (a *authenticator) enter(c server.ClientAuthentication, who client) bool {
+	a.remember(c.GetID(), who)
+	if a.guard.barred(who.actor) {
+		a.forget(c.GetID())
+		_ = a.bus.DisconnectClientByID(c.GetID())
+		return false
+	}
+	for _, id := range a.crowded(who) {
+		_ = a.bus.DisconnectClientByID(id) // it may be gone
+	}
 	return true
 }
 

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -52,6 +53,8 @@ type fixture struct {
 	reg *registry
 	cp  *nats.Conn
 	js  jetstream.JetStream
+
+	opts []nats.Option // of its clients
 }
 
 func start(t *testing.T) *fixture {
@@ -65,7 +68,7 @@ func start(t *testing.T) *fixture {
 	must(t, err)
 	r := &registry{users: map[string]broker.User{}, machines: map[string]broker.Machine{}, tokens: map[string]bool{}}
 	srv.Open(r)
-	return &fixture{t, srv, r, cp, js}
+	return &fixture{t: t, srv: srv, reg: r, cp: cp, js: js}
 }
 
 func must(t *testing.T, err error) {
@@ -91,6 +94,7 @@ func newKey(t *testing.T) (string, nats.Option) {
 
 func (f *fixture) connect(opts ...nats.Option) *nats.Conn {
 	f.t.Helper()
+	opts = append(slices.Clone(f.opts), opts...)
 	nc, err := nats.Connect(f.srv.ClientURL(), append(opts, nats.PermissionErrOnSubscribe(true), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))...)
 	must(f.t, err)
 	f.t.Cleanup(nc.Close)

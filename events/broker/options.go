@@ -21,6 +21,7 @@ type Options struct {
 	Own           []string      // durable consumers on FEED that the control plane will make: users are kept from them from the start
 	TLS           *certs.Server // what clients and the other servers are shown; nil: nothing is encrypted, which is taken on loopback only
 	UnsafePlain   bool          // take clients and servers from other machines without TLS: who is on the way reads and changes everything
+	Limits        Limits        // of one client and of one address
 	UnsafeNoFsync bool          // acknowledge before the disk has it: loses acknowledged decisions when the power fails
 	Logger        *slog.Logger  // nil: nothing is logged
 }

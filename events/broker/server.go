@@ -47,7 +47,7 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	}
 	secret := make([]byte, 32)
 	_, _ = rand.Read(secret) // never fails
-	auth := &authenticator{control: hex.EncodeToString(secret), patient: o.Cluster != nil, live: map[uint64]client{}, own: map[string]bool{}}
+	auth := &authenticator{control: hex.EncodeToString(secret), patient: o.Cluster != nil, guard: newGuard(o.Limits), live: map[uint64]client{}, own: map[string]bool{}}
 	for _, name := range o.Own {
 		auth.own[name] = true
 	}
@@ -65,7 +65,7 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 }
 
 func startBus(o Options, auth *authenticator) (*server.Server, error) {
-	so, err := serverOptions(o)
+	so, err := serverOptions(o, auth)
 	if err != nil {
 		return nil, err
 	}
@@ -99,7 +99,7 @@ func startBus(o Options, auth *authenticator) (*server.Server, error) {
 // tlsTimeout bounds a handshake: long enough for a machine that is busy with its boot, short for one that only holds a connection.
 const tlsTimeout = 5 * time.Second
 
-func serverOptions(o Options) (*server.Options, error) {
+func serverOptions(o Options, auth *authenticator) (*server.Options, error) {
 	host, port, err := splitAddress(o.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("read listen address: %w", err)
@@ -114,7 +114,7 @@ func serverOptions(o Options) (*server.Options, error) {
 	so.MaxPayload, so.MaxPending = maxPayload, 64<<20
 	so.MaxControlLine, so.AuthTimeout = 4096, 3
 	if o.TLS != nil {
-		so.TLSConfig, so.TLSTimeout = o.TLS.Clients(nil), tlsTimeout.Seconds()
+		so.TLSConfig, so.TLSTimeout = o.TLS.Clients(auth.guard.admit), tlsTimeout.Seconds()
 	}
 	if c := o.Cluster; c != nil {
 		if err := clusterOptions(so, c); err != nil {
@@ -183,6 +183,7 @@ func (s *Server) prepare(ctx context.Context) error {
 		return err
 	}
 	s.workers.Go(func() { s.makeConsumers(wctx) })
+	s.workers.Go(func() { s.watch(wctx) })
 	return nil
 }
 

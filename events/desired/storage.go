@@ -1,0 +1,103 @@
+package desired
+
+import "cloudengine/events"
+
+// The kinds of objects of storage.
+const (
+	KindFabric events.Kind = "fabric" // to each member; id: the fabric's; body Fabric
+	KindExport events.Kind = "export" // to a storage node; id: the disk's; body Export
+	KindArray  events.Kind = "array"  // to a proxy; id: the array's; body Array
+	KindPath   events.Kind = "path"   // to a host; id: the array's; body Path
+)
+
+// Fabric tells a member how it is attached.
+type Fabric struct {
+	Fabric    events.FabricID `json:"fabric"`
+	Transport string          `json:"transport"`
+	MAC       string          `json:"mac"`     // of its card
+	Address   string          `json:"address"` // in CIDR form
+	MTU       int             `json:"mtu"`     // bytes
+	Want      string          `json:"want"`    // There or Absent
+}
+
+// There is what is wanted of what is not started or stopped.
+const There = "there"
+
+// Peer is a machine on a fabric, as an initiator or a target sees it. Its names follow from its id (see events.InitiatorIQN).
+type Peer struct {
+	Machine events.MachineID `json:"machine"`
+	Address string           `json:"address"` // IPv4
+}
+
+// Export tells a storage node to whom it gives a disk: to these machines and to nobody else. Without a document nothing is given.
+type Export struct {
+	Disk       events.DiskID   `json:"disk"`
+	Serial     string          `json:"serial"` // finds it
+	UnitSerial string          `json:"unit_serial"`
+	Fabric     events.FabricID `json:"fabric"`
+	Array      events.ArrayID  `json:"array"`
+	Epoch      events.Epoch    `json:"epoch"` // of the array's owner that To follows from
+	To         []Peer          `json:"to"`    // initiators; empty: nobody
+	Want       string          `json:"want"`  // There or Absent
+}
+
+// What a proxy shall be to an array.
+const (
+	Active  = "active"  // its owner under Epoch: assemble it, export it
+	Standby = "standby" // export it so that it answers with an error: never touch its legs
+)
+
+// Array is what a proxy shall do about an array: Active, Standby or Absent.
+type Array struct {
+	Array      events.ArrayID  `json:"array"`
+	Name       string          `json:"name"`
+	Fabric     events.FabricID `json:"fabric"`
+	Want       string          `json:"want"`
+	Epoch      events.Epoch    `json:"epoch"`  // of the owner; a proxy that obeys a lower one gives the array up at once
+	Create     bool            `json:"create"` // it was never made: make it. Otherwise it is assembled or left alone
+	Legs       []Leg           `json:"legs,omitempty"`
+	ChunkKiB   int             `json:"chunk_kib,omitempty"`
+	ExtentMiB  int             `json:"extent_mib,omitempty"`
+	StartMiB   int             `json:"start_mib,omitempty"`  // of the first extent on the array
+	MinEvents  uint64          `json:"min_events,omitempty"` // md's event count was at least this: an older leg is not assembled
+	UnitSerial string          `json:"unit_serial"`
+	Group      int             `json:"group"` // of ALUA: another one on each proxy, from 1
+	To         []Peer          `json:"to"`    // hosts
+	Volumes    []Volume        `json:"volumes,omitempty"`
+}
+
+// Leg is one disk of an array, and how it is reached.
+type Leg struct {
+	Slot int           `json:"slot"`
+	Disk events.DiskID `json:"disk"`
+	NAA  string        `json:"naa"`
+	At   Peer          `json:"at"` // its storage node
+}
+
+// Volume is what the owner of an array does for a volume: keep its record, fill it from its source, and wipe it in the end.
+type Volume struct {
+	Volume   events.VolumeID  `json:"volume"`
+	Segments []events.Segment `json:"segments"`
+	Source   events.Blob      `json:"source,omitzero"`
+	Want     string           `json:"want"` // There, or Absent: wipe it
+}
+
+// Path tells a host that it needs an array: from all these proxies.
+type Path struct {
+	Array  events.ArrayID  `json:"array"`
+	Fabric events.FabricID `json:"fabric"`
+	NAA    string          `json:"naa"`
+	From   []Peer          `json:"from"`
+	Want   string          `json:"want"` // There or Absent
+}
+
+// Disk is a disk of a domain: segments of an array, one after the other.
+type Disk struct {
+	Slot      string           `json:"slot"` // events.SlotPrimary …
+	Volume    events.VolumeID  `json:"volume"`
+	Array     events.ArrayID   `json:"array"`
+	NAA       string           `json:"naa"`
+	ExtentMiB int              `json:"extent_mib"`
+	StartMiB  int              `json:"start_mib"` // of the first extent on the array
+	Segments  []events.Segment `json:"segments"`
+}

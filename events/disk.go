@@ -1,0 +1,52 @@
+package events
+
+// DiskFound says that a storage node has a disk. It comes again when the disk is on another node, or looks different.
+type DiskFound struct {
+	Node      MachineID `json:"node"`
+	Boot      string    `json:"boot"`
+	Serial    string    `json:"serial"`
+	Bytes     int64     `json:"bytes"`
+	Model     string    `json:"model,omitempty"`
+	Signature string    `json:"signature,omitempty"` // of what is on it and is not ours, as blkid calls it: ext4, LVM2_member …; empty: nothing was found
+	Health    string    `json:"health"`              // DiskHealthy …
+}
+
+// EventType gives the wire name.
+func (DiskFound) EventType() string { return "disk.found.v1" }
+
+// Health of a disk, as its own self-assessment has it.
+const (
+	DiskHealthy = "healthy"
+	DiskFailing = "failing"
+	DiskUnknown = "unknown" // it does not say
+)
+
+// DiskGone says that a disk is not in a complete report of its storage node any more.
+type DiskGone struct {
+	Node MachineID `json:"node"`
+	Boot string    `json:"boot"`
+}
+
+// EventType gives the wire name.
+func (DiskGone) EventType() string { return "disk.gone.v1" }
+
+// DiskExported says to whom the storage node gives the disk now. A change of it under an epoch is the proof that nobody else writes there.
+type DiskExported struct {
+	Node    MachineID   `json:"node"`
+	Boot    string      `json:"boot"`
+	Array   ArrayID     `json:"array"`
+	Epoch   Epoch       `json:"epoch"` // of the array's owner that the document named
+	To      []MachineID `json:"to"`    // initiators that are admitted
+	State   string      `json:"state"` // ExportThere …
+	Message string      `json:"message,omitempty"`
+}
+
+// EventType gives the wire name.
+func (DiskExported) EventType() string { return "disk.exported.v1" }
+
+// States of an export.
+const (
+	ExportThere  = "there"
+	ExportAbsent = "absent"
+	ExportFailed = "failed" // Message says why
+)

@@ -1,0 +1,73 @@
+package events
+
+// Segment is a run of extents of an array.
+type Segment struct {
+	Start int `json:"start"` // first extent, counted from 0
+	Count int `json:"count"`
+}
+
+// VolumeCreated decides which extents of which array belong to a volume. None of them belongs to another.
+type VolumeCreated struct {
+	Name     string     `json:"name"`
+	Account  AccountID  `json:"account"`
+	Pool     PoolID     `json:"pool"`
+	Array    ArrayID    `json:"array"`
+	Segments []Segment  `json:"segments"`
+	Template TemplateID `json:"template,omitempty"` // of kind disk: what is copied onto it first
+	Source   Blob       `json:"source,omitzero"`    // that template's image
+}
+
+// EventType gives the wire name.
+func (VolumeCreated) EventType() string { return "volume.created.v1" }
+
+// VolumeGrown adds extents at the volume's end.
+type VolumeGrown struct {
+	Segments []Segment `json:"segments"` // all of them, as they are now
+}
+
+// EventType gives the wire name.
+func (VolumeGrown) EventType() string { return "volume.grown.v1" }
+
+// VolumeReady says that the owner of its array has written the volume's record, and filled it if it is made from a template.
+type VolumeReady struct{}
+
+// EventType gives the wire name.
+func (VolumeReady) EventType() string { return "volume.ready.v1" }
+
+// Slots of a VM's disks.
+const (
+	SlotPrimary   = "xvda"
+	SlotSecondary = "xvdb"
+)
+
+// VolumeAttached makes a volume the disk of a VM.
+type VolumeAttached struct {
+	VM   VMID   `json:"vm"`
+	Slot string `json:"slot"`
+}
+
+// EventType gives the wire name.
+func (VolumeAttached) EventType() string { return "volume.attached.v1" }
+
+// VolumeDetached takes it away again. The VM does not run.
+type VolumeDetached struct {
+	VM VMID `json:"vm"`
+}
+
+// EventType gives the wire name.
+func (VolumeDetached) EventType() string { return "volume.detached.v1" }
+
+// VolumeDeleted says that a volume is no more. Its extents belong to nobody else until they are wiped.
+type VolumeDeleted struct{}
+
+// EventType gives the wire name.
+func (VolumeDeleted) EventType() string { return "volume.deleted.v1" }
+
+// VolumeWiped says that nothing is left of a deleted volume: its extents are free.
+type VolumeWiped struct {
+	Proxy MachineID `json:"proxy"`
+	Epoch Epoch     `json:"epoch"` // under which the owner wiped them
+}
+
+// EventType gives the wire name.
+func (VolumeWiped) EventType() string { return "volume.wiped.v1" }
