@@ -35,6 +35,8 @@ func (ArrayOwnerGranted) EventType() string { return "array.owner_granted.v1" }
 type ArrayOwnerRevoked struct {
 	Epoch Epoch     `json:"epoch"`
 	To    MachineID `json:"to,omitempty"` // proxy that shall have it next
+
+	Retire bool `json:"retire,omitempty"` // nobody shall have it next: it is to be deleted
 }
 
 // EventType gives the wire name.

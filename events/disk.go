@@ -30,6 +30,16 @@ type DiskGone struct {
 // EventType gives the wire name.
 func (DiskGone) EventType() string { return "disk.gone.v1" }
 
+// StorageReady says that a machine's boot has reported its storage completely, in a term: from now on it may own arrays, or its disks be
+// used.
+type StorageReady struct {
+	Boot string `json:"boot"`
+	Term uint64 `json:"term"`
+}
+
+// EventType gives the wire name.
+func (StorageReady) EventType() string { return "machine.storage_ready.v1" }
+
 // DiskExported says to whom the storage node gives the disk now. A change of it under an epoch is the proof that nobody else writes there.
 type DiskExported struct {
 	Node    MachineID   `json:"node"`

@@ -99,18 +99,19 @@ type ExportReport struct {
 
 // ArrayReport is what a proxy sees of one array.
 type ArrayReport struct {
-	Array    ArrayID    `json:"array"`
-	Epoch    Epoch      `json:"epoch"` // of the document that it obeys
-	State    string     `json:"state"`
-	Made     bool       `json:"made,omitempty"`
-	Degraded int        `json:"degraded,omitempty"`
-	Legs     []string   `json:"legs,omitempty"`
-	Events   uint64     `json:"events,omitempty"`
-	Sync     string     `json:"sync,omitempty"`      // md's sync_action, "" for idle
-	SyncDone int        `json:"sync_done,omitempty"` // per mille
-	Ready    []VolumeID `json:"ready,omitempty"`     // volumes whose records are written and that are filled
-	Wiped    []VolumeID `json:"wiped,omitempty"`     // deleted volumes whose extents are wiped
-	Message  string     `json:"message,omitempty"`
+	Array      ArrayID    `json:"array"`
+	Epoch      Epoch      `json:"epoch"`      // of the document that it obeys
+	Generation Generation `json:"generation"` // of that document
+	State      string     `json:"state"`
+	Made       bool       `json:"made,omitempty"`
+	Degraded   int        `json:"degraded,omitempty"`
+	Legs       []string   `json:"legs,omitempty"`
+	Events     uint64     `json:"events,omitempty"`
+	Sync       string     `json:"sync,omitempty"`      // md's sync_action, "" for idle
+	SyncDone   int        `json:"sync_done,omitempty"` // per mille
+	Ready      []VolumeID `json:"ready,omitempty"`     // volumes whose records are written and that are filled
+	Wiped      []VolumeID `json:"wiped,omitempty"`     // deleted volumes whose extents are wiped
+	Message    string     `json:"message,omitempty"`
 }
 
 // PathReport is what a host sees of one array.
