@@ -190,7 +190,7 @@ func decodeRow(t *projections.Table, text string) (any, error) {
 
 // Names of the trees beside those of the tables.
 const (
-	objectTree = "#objects" // kind/id, 0, number (hex) → sequence of the block
+	objectTree = "#objects" // kind/id, 0, number (hex) → sequence of the block; of the decisions since the snapshot before
 	namesTree  = "#names."  // of a table: name, 0, id → nothing
 )
 
@@ -254,7 +254,7 @@ func (l *layer) write(schema string) func(*writer) (anchor, error) {
 		}
 		sort.Slice(marks, func(i, j int) bool { return marks[i].key < marks[j].key })
 		var err error
-		if a.Roots[objectTree], err = w.tree(l.base[objectTree], marks); err != nil {
+		if a.Roots[objectTree], err = w.tree(ref{}, marks); err != nil {
 			return a, err
 		}
 		for name, r := range a.Roots {
