@@ -45,6 +45,15 @@ func (v *visit) moving(vm string) string {
 	return ""
 }
 
+// changing is moving for what follows a change late: ends are told again under each new document, before their records are forgotten.
+func (v *visit) changing(vm string) string {
+	r := row[projections.VM](v.c, events.KindVM, vm)
+	if said := v.moving(vm); said != "" || r == nil || v.c.Now.Sub(r.ChangedAt) >= recent {
+		return said
+	}
+	return "the VM changed a moment ago"
+}
+
 // domains compares the domains that are there with the grants.
 func (v *visit) domains() {
 	mine := map[string][]events.DomainReport{} // by VM: stamped for it under this boot, not dying
@@ -255,7 +264,7 @@ func (v *visit) stamps() {
 		f := Finding{Severity: Warning, Check: "stamp_left", Kind: "stamp", ID: fmt.Sprintf("%s.%d", v.host.ID, s.DomID), Name: fmt.Sprintf("of domain %d on %s", s.DomID, v.host.Name),
 			What: fmt.Sprintf("it is of VM %s, epoch %s, and its domain is gone", v.c.vm(string(s.VM)), s.Epoch), Want: "none", Have: "a stamp",
 			Next:   "the agent forgets it once the end was answered; if it stays, remove the node in xenstore: xenstore-rm /local/domain/0/cloudengine/<domid>",
-			Moving: v.moving(string(s.VM))}
+			Moving: v.changing(string(s.VM))}
 		if s.Boot != v.live.Boot {
 			f.Severity, f.Check, f.What = Wrong, "stamp_boot", f.What+"; it is of another boot, and xenstore lives no longer than one"
 		}
