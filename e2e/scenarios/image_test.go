@@ -19,7 +19,7 @@ import (
 // TestImageRollAndBack: a host is given another image and boots it; one that does not boot is taken back by itself; and the host goes back.
 func TestImageRollAndBack(t *testing.T) {
 	host := idleHost(t)
-	first := runs(t, host)
+	first := imageOf(t, host)
 	more := imageLike(t, first, func(initrd []byte) []byte {
 		tail, err := bootimage.Tail(int64(len(initrd)), bootimage.File{Path: "/etc/cloudengine/second", Data: []byte("a second version\n")})
 		if err != nil {
@@ -31,7 +31,7 @@ func TestImageRollAndBack(t *testing.T) {
 
 	second := strings.TrimSpace(must(t, "bootimage", "add", more, "--reason", "scenario"))
 	must(t, "bootimage", "roll", second, "--machines", host, "--canary", "1", "--reason", "scenario")
-	if now := runs(t, host); now != second {
+	if now := imageOf(t, host); now != second {
 		t.Fatalf("%s runs image %s after the roll, want %s", host, now, second)
 	}
 	ready(t, host)
@@ -48,11 +48,11 @@ func TestImageRollAndBack(t *testing.T) {
 	refusedWith(t, 4, "rolled back", "bootimage", "rm", first)
 	must(t, "machine", "set-image", host, second) // nothing to do
 	must(t, "machine", "set-image", host, first, "--reason", "scenario")
-	if now := runs(t, host); now != second {
+	if now := imageOf(t, host); now != second {
 		t.Fatalf("setting an image has changed what %s runs: %s", host, now)
 	}
 	must(t, "bootimage", "roll", first, "--machines", host, "--reason", "scenario")
-	if now := runs(t, host); now != first {
+	if now := imageOf(t, host); now != first {
 		t.Fatalf("%s runs image %s after going back, want %s", host, now, first)
 	}
 	ready(t, host)
@@ -146,8 +146,8 @@ func idleHost(t *testing.T) string {
 	return ""
 }
 
-// runs tells which image a machine has enrolled with.
-func runs(t *testing.T, machine string) string {
+// imageOf tells which image a machine has enrolled with.
+func imageOf(t *testing.T, machine string) string {
 	t.Helper()
 	return text(row(t, events.KindMachine, machine), "image")
 }
