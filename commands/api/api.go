@@ -64,6 +64,8 @@ type Config struct {
 
 	LogStatus func() wire.LogStatus // must be quick
 
+	Projections Projections // nil: there are no read models to look after
+
 	ActorRate   rate.Limit // requests per second of one user; 0 = 20000
 	MachineRate rate.Limit // of one machine; 0 = 200
 	InFlight    int        // requests under way at a time; 0 = 8192
@@ -141,6 +143,10 @@ func (s *Service) Open() error {
 
 		"read.*.cloud.verify":   s.verifyCloud(ctx),
 		"read.*.cloud.progress": s.verifyProgress,
+
+		"read.*.projection.status": s.projectionStatus,
+		"read.*.projection.parked": s.parked,
+		"put.*.projection":         s.projection,
 	} {
 		if d, ok := s.cfg.Decider.(asyncDecider); ok && subject == "do.*.*.*" {
 			if err := s.subscribeIntents(ctx, d); err != nil {
