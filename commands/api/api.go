@@ -55,8 +55,10 @@ type Config struct {
 	Reader  Reader
 	Journal Log
 	Blobs   *Blobs
-	Secrets *Secrets
-	Log     *slog.Logger
+
+	Consoles *Consoles // nil: the ends of consoles are not kept
+	Secrets  *Secrets
+	Log      *slog.Logger
 
 	Verifier Verifier // holds the cloud against its log
 
@@ -135,6 +137,7 @@ func (s *Service) Open() error {
 		"console.*.host":     s.inspect,
 		"rep.*.enrol":        s.enrol,
 		"rep.*.state":        s.report,
+		"rep.*.console":      s.takeConsole,
 		"read.*.log.verify":  s.verify,
 		"read.*.log.status":  s.logStatus,
 		"read.*.log.history": s.history,
