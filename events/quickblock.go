@@ -23,6 +23,18 @@ func quickBlock(payload []byte) (*Block, error) {
 	if err != nil {
 		return nil, err
 	}
+	return e.quick()
+}
+
+// Decode decodes the block of an envelope, as DecodeBlock does with the payload that it was opened from.
+func (e *Envelope) Decode(payload []byte) (*Block, error) {
+	if b, err := e.quick(); err == nil {
+		return b, nil
+	}
+	return DecodeBlock(payload)
+}
+
+func (e *Envelope) quick() (*Block, error) {
 	b := e.Header()
 	if e.Decisions != nil {
 		b.Decisions = make([]Decision, len(e.Decisions))
