@@ -20,7 +20,7 @@ const (
 	nextOther   = "these read models belong to another log, or this log was replaced by an older copy: find out which before anything is rebuilt"
 	nextShape   = "make the tables anew with \"cloudengine projection rebuild\""
 	nextStray   = "CloudEngine did not make it: move it to a database of its own, or drop it"
-	nextParked  = "\"cloudengine parked show\" says why; mend the cause or upgrade, then \"cloudengine parked retry\""
+	nextParked  = "\"cloudengine parked ls\" says why; mend the cause or upgrade, then \"cloudengine parked retry\""
 )
 
 // maxColumns is how many columns of one row are told apart.
@@ -262,7 +262,7 @@ func CompareDropped(m *projections.Memory, dropped []DroppedRow, out *List) {
 	for _, d := range dropped {
 		f := Finding{Section: Rows, Severity: Warning, Check: "dropped_needlessly", Kind: string(d.Object.Kind), ID: d.Object.ID,
 			What: fmt.Sprintf("%s gave up %s of decision %d (%s), and it can be applied", d.By, d.Type, d.Number, d.Reason),
-			Next: "the rows lack it for good; \"cloudengine parked show\" tells more, and only a new database is whole again"}
+			Next: "the rows lack it for good; \"cloudengine parked ls\" tells more; only an empty database is filled with it again"}
 		for _, p := range m.Parked() {
 			if p.Number == d.Number && p.Index == d.Index {
 				f.Severity, f.Check, f.Next = Note, "dropped", "nothing; this is what was decided"
