@@ -173,6 +173,7 @@ func (s *State) Seen(c Command) (number uint64, o events.Outcome, reused, found 
 type seenIndex struct {
 	by    map[string]seenEntry
 	order []seenOld // oldest first
+	old   int       // so many at the beginning of order are forgotten
 }
 
 type seenEntry struct {
@@ -201,13 +202,12 @@ func (x *seenIndex) add(r events.Recorded) {
 	c := Command{Kind: r.Kind, Verb: r.Verb, Args: r.Args, Override: r.Override, Expect: r.Expect}
 	x.by[k] = seenEntry{r.Actor, r.Number, r.Outcome, c.digest()}
 	x.order = append(x.order, seenOld{k, r.Time})
-	n := 0
-	for n < len(x.order) && r.Time.Sub(x.order[n].at) > keepSeen {
-		delete(x.by, x.order[n].key)
-		n++
+	for x.old < len(x.order) && r.Time.Sub(x.order[x.old].at) > keepSeen {
+		delete(x.by, x.order[x.old].key)
+		x.old++
 	}
-	if n > 0 {
-		x.order = append([]seenOld(nil), x.order[n:]...)
+	if x.old > len(x.order)/2 { // not each time: it copies what is left
+		x.order, x.old = append([]seenOld(nil), x.order[x.old:]...), 0
 	}
 }
 

@@ -138,9 +138,12 @@ func (b *Block) Encode() ([]byte, error) {
 
 // DecodeBlock reads a stored payload. It refuses a format that it does not know.
 func DecodeBlock(payload []byte) (*Block, error) {
-	b := &Block{}
-	if err := json.Unmarshal(payload, b); err != nil {
-		return nil, fmt.Errorf("decode block: %w", err)
+	b, err := quickBlock(payload)
+	if err != nil {
+		b = &Block{}
+		if err := json.Unmarshal(payload, b); err != nil {
+			return nil, fmt.Errorf("decode block: %w", err)
+		}
 	}
 	if b.Format != Format {
 		return nil, fmt.Errorf("decode block %d: format %d is not known to this version, which reads format %d", b.First, b.Format, Format)

@@ -30,9 +30,8 @@ func (e *Envelope) Header() Block {
 // OpenEnvelope finds the decisions in a stored payload without decoding them: what it gives is where DecodeBlock would look, for every
 // payload that both accept. A field that is there twice, or in other letters, is refused.
 func OpenEnvelope(payload []byte) (*Envelope, error) {
-	e := &Envelope{}
-	s := scanner{b: payload}
-	if err := e.read(&s); err != nil {
+	e, err := openEnvelope(payload)
+	if err != nil {
 		return nil, fmt.Errorf("open block: %w", err)
 	}
 	if e.Format != Format {
@@ -44,26 +43,30 @@ func OpenEnvelope(payload []byte) (*Envelope, error) {
 	return e, nil
 }
 
+func openEnvelope(payload []byte) (*Envelope, error) {
+	e := &Envelope{}
+	s := scanner{b: payload}
+	return e, e.read(&s)
+}
+
 var envelopeFields = []string{"format", "term", "first", "time", "prev", "decisions"}
 
 func (e *Envelope) read(s *scanner) error {
-	seen := map[string]bool{}
+	seen := 0
 	err := s.object(func(key []byte) error {
-		name := ""
-		for _, f := range envelopeFields {
-			if strings.EqualFold(f, string(key)) {
-				name = f
+		for i, name := range envelopeFields {
+			if name == string(key) && seen&(1<<i) == 0 {
+				seen |= 1 << i
+				return e.field(s, name)
+			}
+			if strings.EqualFold(name, string(key)) {
+				return fmt.Errorf("field %q is there twice or in other letters", key)
 			}
 		}
-		if name == "" {
-			_, err := s.value()
-			return err
+		if bytes.IndexByte(key, '\\') >= 0 {
+			return fmt.Errorf("field %q has something escaped in its name", key)
 		}
-		if name != string(key) || seen[name] {
-			return fmt.Errorf("field %q is there twice or in other letters", key)
-		}
-		seen[name] = true
-		return e.field(s, name)
+		return s.skip(key)
 	})
 	if err != nil {
 		return err
@@ -73,6 +76,7 @@ func (e *Envelope) read(s *scanner) error {
 
 func (e *Envelope) field(s *scanner, name string) error {
 	if name == "decisions" {
+		e.Decisions = make([][]byte, 0, 8)
 		return s.array(func() error {
 			d, err := s.value()
 			if err == nil && d[0] != '{' {
@@ -107,10 +111,12 @@ func (e *Envelope) field(s *scanner, name string) error {
 	return nil
 }
 
-// plain gives what is in a JSON string that has nothing escaped.
+// plain gives what is in a JSON string of ASCII that has nothing escaped.
 func plain(v []byte) ([]byte, error) {
-	if len(v) < 2 || v[0] != '"' || bytes.IndexByte(v, '\\') >= 0 {
-		return nil, fmt.Errorf("%.40s: want a string with nothing escaped", v)
+	s := scanner{b: v}
+	body, odd, err := s.text()
+	if err != nil || odd {
+		return nil, fmt.Errorf("%.40s: want a string of ASCII with nothing escaped", v)
 	}
-	return v[1 : len(v)-1], nil
+	return body, nil
 }

@@ -15,6 +15,7 @@ import (
 // Names of the files of the test guest.
 const (
 	GuestKernel    = "vmlinux"   // uncompressed ELF, for PV and PVH
+	GuestBzImage   = "vmlinuz"   // the same kernel as its package has it, for HVM
 	GuestInitramfs = "guest.img" // one static program: cloudengine/bootimage/guest
 )
 
@@ -53,6 +54,13 @@ func guest(ctx context.Context, o Options, out string) error {
 	if err := guestKernel(kernel, o, filepath.Join(out, GuestKernel)); err != nil {
 		return err
 	}
+	packed, err := packedKernel(kernel)
+	if err != nil {
+		return err
+	}
+	if err := writeIfNew(filepath.Join(out, GuestBzImage), packed); err != nil {
+		return err
+	}
 	program := filepath.Join(o.Cache, "guest")
 	if err := goBuild(ctx, o.Module, guestPackage, program); err != nil {
 		return err
@@ -69,13 +77,9 @@ func guestKernel(kernel *deb, o Options, dest string) error {
 	cached := filepath.Join(o.Cache, "vmlinux-"+kernel.SHA256[:16])
 	if _, err := os.Stat(cached); errors.Is(err, os.ErrNotExist) {
 		o.Say("unpacking the guest's kernel")
-		found, err := filepath.Glob(filepath.Join(kernel.root, "boot/vmlinuz-*"))
-		if err != nil || len(found) != 1 {
-			return fmt.Errorf("find kernel in %s: %d candidates", kernel.Name, len(found))
-		}
-		packed, err := os.ReadFile(found[0])
+		packed, err := packedKernel(kernel)
 		if err != nil {
-			return fmt.Errorf("read kernel: %w", err)
+			return err
 		}
 		var plain bytes.Buffer
 		if err := vmlinux(&plain, packed); err != nil {
@@ -96,6 +100,19 @@ func guestKernel(kernel *deb, o Options, dest string) error {
 		return fmt.Errorf("read kernel: %w", err)
 	}
 	return writeIfNew(dest, body)
+}
+
+// packedKernel reads the bzImage of a kernel package.
+func packedKernel(kernel *deb) ([]byte, error) {
+	found, err := filepath.Glob(filepath.Join(kernel.root, "boot/vmlinuz-*"))
+	if err != nil || len(found) != 1 {
+		return nil, fmt.Errorf("find kernel in %s: %d candidates", kernel.Name, len(found))
+	}
+	packed, err := os.ReadFile(found[0])
+	if err != nil {
+		return nil, fmt.Errorf("read kernel: %w", err)
+	}
+	return packed, nil
 }
 
 // guestInitramfs packs the guest's program: it is init, and by its other names what the kernel starts when the

@@ -39,6 +39,7 @@ func main() {
 	}
 	words := commandLine(read("/proc/cmdline"))
 	fmt.Print(introduction(words))
+	fmt.Print(drivers("/sys"))
 	go reap()
 	go listen()
 	if after := words["ce.after"]; after != "" {
@@ -46,7 +47,8 @@ func main() {
 	}
 	for n := 1; ; n++ {
 		time.Sleep(tick)
-		fmt.Printf("guest: tick %d name=%s vm=%s uptime=%s\n", n, words["ce.name"], words["ce.vm"], firstWord("/proc/uptime"))
+		switchOn("/sys")
+		fmt.Printf("guest: tick %d name=%s vm=%s uptime=%s vcpus=%s\n", n, words["ce.name"], words["ce.vm"], firstWord("/proc/uptime"), read("/sys/devices/system/cpu/online"))
 	}
 }
 
@@ -56,6 +58,37 @@ func introduction(words map[string]string) string {
 		words["ce.name"], words["ce.vm"], words["ce.epoch"], read("/sys/hypervisor/uuid"), read("/sys/hypervisor/guest_type"),
 		runtime.NumCPU(), memTotal(read("/proc/meminfo")), read("/sys/devices/system/xen_memory/xen_memory0/info/current_kb"),
 		firstWord("/proc/sys/kernel/osrelease"))
+}
+
+// drivers says which devices the guest has found: those of an emulated machine by their PCI ids, and Xen's own by the names of their drivers
+// and of the clock.
+func drivers(sys string) string {
+	var emulated, own []string
+	for _, dir := range glob(sys + "/bus/pci/devices/*") {
+		emulated = append(emulated, strings.TrimPrefix(read(dir+"/vendor"), "0x")+":"+strings.TrimPrefix(read(dir+"/device"), "0x"))
+	}
+	for _, dir := range glob(sys + "/bus/xen/drivers/*") {
+		own = append(own, filepath.Base(dir))
+	}
+	return fmt.Sprintf("guest: drivers emulated=%s xen=%s clock=%s\n", strings.Join(emulated, ","), strings.Join(own, ","),
+		read(sys+"/devices/system/clocksource/clocksource0/current_clocksource"))
+}
+
+// switchOn uses the vCPUs that the hypervisor has added: the kernel leaves that to the system.
+func switchOn(sys string) {
+	for _, file := range glob(sys + "/devices/system/cpu/cpu[0-9]*/online") {
+		if read(file) == "0" {
+			_ = os.WriteFile(file, []byte("1"), 0) // one that was taken away cannot be, and that is no news
+		}
+	}
+}
+
+func glob(pattern string) []string {
+	found, err := filepath.Glob(pattern)
+	if err != nil {
+		panic(err) // the pattern is wrong
+	}
+	return found
 }
 
 // act ends the guest in one of the ways it can end, or floods the console.

@@ -55,14 +55,18 @@ type Config struct {
 	Reader  Reader
 	Journal Log
 	Blobs   *Blobs
-	Secrets *Secrets
-	Log     *slog.Logger
+
+	Consoles *Consoles // nil: the ends of consoles are not kept
+	Secrets  *Secrets
+	Log      *slog.Logger
 
 	Verifier Verifier // holds the cloud against its log
 
 	Audit *Auditing // nil: no question about the log's bytes is answered
 
 	LogStatus func() wire.LogStatus // must be quick
+
+	Projections Projections // nil: there are no read models to look after
 
 	ActorRate   rate.Limit // requests per second of one user; 0 = 20000
 	MachineRate rate.Limit // of one machine; 0 = 200
@@ -133,6 +137,7 @@ func (s *Service) Open() error {
 		"console.*.host":     s.inspect,
 		"rep.*.enrol":        s.enrol,
 		"rep.*.state":        s.report,
+		"rep.*.console":      s.takeConsole,
 		"read.*.log.verify":  s.verify,
 		"read.*.log.status":  s.logStatus,
 		"read.*.log.history": s.history,
@@ -141,6 +146,10 @@ func (s *Service) Open() error {
 
 		"read.*.cloud.verify":   s.verifyCloud(ctx),
 		"read.*.cloud.progress": s.verifyProgress,
+
+		"read.*.projection.status": s.projectionStatus,
+		"read.*.projection.parked": s.parked,
+		"put.*.projection":         s.projection,
 	} {
 		if d, ok := s.cfg.Decider.(asyncDecider); ok && subject == "do.*.*.*" {
 			if err := s.subscribeIntents(ctx, d); err != nil {

@@ -89,6 +89,9 @@ func (s *Service) console(ctx context.Context, m *nats.Msg) any {
 	if vm.Error != nil {
 		return consoleError(r.VM, *vm.Error)
 	}
+	if len(vm.Items) == 1 && r.LastRun {
+		return s.lastRun(vm.Items[0], r)
+	}
 	var row struct {
 		ID   events.VMID       `json:"id"`
 		Host *events.MachineID `json:"host"`
@@ -97,7 +100,7 @@ func (s *Service) console(ctx context.Context, m *nats.Msg) any {
 		return consoleError(r.VM, refusal(events.CodeUnavailable, "the VM could not be looked up"))
 	}
 	if row.Host == nil {
-		return consoleError(row.ID, refusal(events.CodeConflict, "the VM has no host now; only one that runs has a console"))
+		return consoleError(row.ID, refusal(events.CodeConflict, "the VM has no host now; only one that runs has a console (see last_run)"))
 	}
 	r.VM = row.ID
 	return s.askConsole(ctx, *row.Host, r)

@@ -31,6 +31,9 @@ func (s *server) openReadModels(ctx context.Context) error {
 		}
 	}
 	s.projector = mysql.NewProjector(s.database.DB, s.log.With("part", "projections"))
+	if s.opts.rebuild {
+		s.projector.Anew()
+	}
 	s.reader = newReader(s.database.DB, s.projector, s.log.With("part", "read"))
 	return nil
 }
@@ -42,6 +45,7 @@ func (s *server) startDerived(context.Context) error {
 		return s.keep(ctx, "read models", func(ctx context.Context) error { return s.projector.Run(ctx, log) })
 	})
 	s.parts.run("snapshots", func(ctx context.Context) error { return s.past.Run(ctx, snapshotPause) })
+	s.parts.run("upkeep of read models", s.upkeep.run)
 	s.parts.run("feed", s.deriver.Run)
 	s.parts.run("audit", s.audit.Keeper.Run)
 	s.parts.run("desired", func(ctx context.Context) error { return s.desired.Run(ctx, log) })

@@ -17,7 +17,7 @@ var hostColumns = []column{
 }
 
 var hostFields = append([]column{field("ID", "id")}, append(hostColumns[:len(hostColumns):len(hostColumns)],
-	memory("USED", "used_mib"), field("TYPES", "types"), field("BOOT", "boot"), field("CHANGED-BY", "changed_by"))...)
+	memory("USED", "used_mib"), memory("DEVICE-MODELS", "device_models_mib"), memory("DEVICE-MODELS-USED", "device_models_used_mib"), field("TYPES", "types"), field("BOOT", "boot"), field("CHANGED-BY", "changed_by"))...)
 
 var orphanColumns = []column{
 	field("HOST", "host_name"), field("UUID", "uuid"), field("DOMID", "domid"), field("NAME", "name"), state,

@@ -94,7 +94,7 @@ they are rebooted one after the other, as by "bootimage roll" and under the same
 func (f *rollFlags) add(cmd *cobra.Command) {
 	fs := cmd.Flags()
 	fs.StringSliceVar(&f.machines, "machines", nil, "only these machines (default: all hosts)")
-	fs.DurationVar(&f.deadline, "deadline", 10*time.Minute, "how long after its power was switched a host may take to come back")
+	fs.DurationVar(&f.deadline, "deadline", rollDeadline, "how long after its power was switched a host may take to come back")
 	fs.DurationVar(&f.empty, "wait-empty", 0, "how long to wait for a host's VMs to be gone; 0: stop at once if it runs any")
 	fs.StringVar(&f.reason, "reason", "", "why; kept for ever and seen by auditors, so no personal data")
 }

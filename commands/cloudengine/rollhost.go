@@ -14,6 +14,9 @@ import (
 // powerTries bounds how often a roll switches one machine for one image: each run of the command tries once more after one that failed.
 const powerTries = 5
 
+// rollDeadline is how long a host may take to come back unless another time is given, and at least when it goes back to what it ran.
+const rollDeadline = 10 * time.Minute
+
 var errNotBack = errors.New("it did not come back with the image in time")
 
 // host lets one machine boot an image: begun or not, it goes on from what the log holds. Ids of the intents follow from the decision that
@@ -198,7 +201,7 @@ func (r *roll) giveBack(ctx context.Context, m row, why error) error {
 	if err == nil {
 		var began time.Time
 		if began, err = r.switchPower(ctx, m); err == nil {
-			err = r.awaitUp(ctx, m, before, began.Add(r.flags.deadline))
+			err = r.awaitUp(ctx, m, before, began.Add(max(r.flags.deadline, rollDeadline)))
 		}
 	}
 	if err != nil {

@@ -42,6 +42,9 @@ func TestMain(m *testing.M) {
 //	fetch PATH                ask the boot service as a machine does, and print the answer
 //	exitcode N ARG…           run cloudengine with these arguments, which must exit with N
 //	eventually COMMAND…       repeat a cloudengine command until its standard output has the text before "--": TEXT -- COMMAND…
+//	sql STATEMENT…            send statements to the server's MariaDB, and print the first column of what they give
+//	metric NAME VALUE         wait until a metric of the server has a value
+//	env-parked VAR            set a variable to the id of the first parked object
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
@@ -64,6 +67,9 @@ func TestScripts(t *testing.T) {
 			"decided":    func(ts *testscript.TestScript, _ bool, args []string) { decided(ts, args) },
 			"exitcode":   func(ts *testscript.TestScript, _ bool, args []string) { exitsWith(ts, args) },
 			"eventually": func(ts *testscript.TestScript, _ bool, args []string) { eventually(ts, args) },
+			"sql":        func(ts *testscript.TestScript, _ bool, args []string) { labOf(ts).sql(ts, args) },
+			"metric":     func(ts *testscript.TestScript, _ bool, args []string) { labOf(ts).metric(ts, args[0], args[1]) },
+			"env-parked": func(ts *testscript.TestScript, _ bool, args []string) { envParked(ts, args[0]) },
 			"tamper":     func(ts *testscript.TestScript, _ bool, args []string) { ts.Check(tamper(ts, args)) },
 		},
 	})

@@ -26,6 +26,7 @@ type serveOptions struct {
 	clusterSecretFile  string
 	dsn, dsnFile       string
 	unsafeNoFsync      bool
+	rebuild            bool
 	logLevel           string
 	silence            time.Duration
 	netboot            netbootOptions
@@ -77,6 +78,7 @@ func (o *serveOptions) flags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.dsn, "mysql-dsn", "", "MariaDB for the read models (user@tcp(host:3306)/database); a password goes into --mysql-dsn-file or the environment")
 	fs.StringVar(&o.dsnFile, "mysql-dsn-file", "", "file with the DSN of MariaDB")
 	fs.BoolVar(&o.unsafeNoFsync, "unsafe-no-fsync", false, "acknowledge before the disk has it: a power failure loses acknowledged decisions")
+	fs.BoolVar(&o.rebuild, "rebuild", false, "build the read models anew from the log before they are used, also if they seem to be of another log")
 	fs.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	fs.DurationVar(&o.silence, "silence", 30*time.Second, "after how long without a sign of life a machine counts as silent")
 	o.netboot.flags(fs)

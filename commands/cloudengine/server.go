@@ -17,6 +17,7 @@ import (
 	"cloudengine/events/broker"
 	"cloudengine/events/feed"
 	"cloudengine/projections/desired"
+	"cloudengine/projections/follow"
 	"cloudengine/projections/moment"
 	"cloudengine/projections/mysql"
 	"cloudengine/workers/power"
@@ -33,6 +34,7 @@ type server struct {
 
 	listener  net.Listener // nil: no HTTP
 	blobs     *api.Blobs
+	consoles  *api.Consoles
 	secrets   *api.Secrets
 	plane     *plane.Plane
 	own       api.Everywhere
@@ -44,6 +46,7 @@ type server struct {
 	desired   *desired.Publisher
 	api       *api.Service
 	audit     *api.Auditing
+	upkeep    *upkeep
 	power     atomic.Pointer[power.Worker]
 
 	trust []byte // what clients must trust, as PEM; nil: the bus is not encrypted
@@ -97,6 +100,9 @@ func lockData(dir string) (unlock func(), err error) {
 func (s *server) openStores(context.Context) error {
 	var err error
 	if s.blobs, err = api.OpenBlobs(s.path("blobs")); err != nil {
+		return err
+	}
+	if s.consoles, err = api.OpenConsoles(s.path("consoles")); err != nil {
 		return err
 	}
 	s.secrets, err = api.OpenSecrets(s.path("secrets"), s.path("master.key"))
@@ -177,11 +183,12 @@ func (s *server) attach(p *plane.Plane) error {
 	if err := s.openAudit(p); err != nil {
 		return err
 	}
+	s.upkeep = newUpkeep(s.database, s.projector, follow.New(p.JS), s.past.Resolve, s.log.With("part", "upkeep"))
 	s.own = api.Everywhere{Here: p.Dispatch, Active: p.Dispatch.Active, Bus: p.Conn}
 	s.desired = desired.NewPublisher(p.JS, p.Dispatch.Active, s.log.With("part", "desired"))
 	s.api = api.New(api.Config{
-		Bus: p.Conn, Decider: p.Dispatch, Users: users{p.Dispatch}, Reader: s.reader, Journal: p.Journal, Blobs: s.blobs, Secrets: s.secrets, Verifier: s.newVerifier(p),
-		Log: s.log.With("part", "api"), Audit: s.audit, LogStatus: s.logStatus,
+		Bus: p.Conn, Decider: p.Dispatch, Users: users{p.Dispatch}, Reader: s.reader, Journal: p.Journal, Blobs: s.blobs, Consoles: s.consoles, Secrets: s.secrets, Verifier: s.newVerifier(p),
+		Log: s.log.With("part", "api"), Audit: s.audit, LogStatus: s.logStatus, Projections: s.upkeep,
 	})
 	p.Dispatch.OnApplied(s.deriver.Apply)
 	p.Dispatch.OnApplied(s.desired.Apply)

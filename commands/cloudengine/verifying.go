@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"cloudengine/bootimage"
 	"cloudengine/commands/api"
 	"cloudengine/commands/api/verifier"
 	"cloudengine/commands/api/wire"
@@ -15,7 +16,7 @@ import (
 
 // newVerifier makes what holds the cloud against its log. Its sources are asked when someone verifies.
 func (s *server) newVerifier(p *plane.Plane) *verifier.Verifier {
-	return verifier.New(verifier.Config{
+	c := verifier.Config{
 		Log: p.Journal,
 		Database: func(ctx context.Context) (verifier.Database, error) {
 			return mysql.OpenSnapshot(ctx, s.database.DB)
@@ -32,5 +33,12 @@ func (s *server) newVerifier(p *plane.Plane) *verifier.Verifier {
 			}
 			return worker.Status(ctx, m)
 		},
-	})
+	}
+	if s.opts.netboot.on() {
+		c.Image = func(version string) error {
+			_, err := bootimage.Verify(s.path("netboot", "images", version))
+			return err
+		}
+	}
+	return verifier.New(c)
 }

@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"cloudengine/commands/api/client"
+	"cloudengine/commands/api/wire"
 	"cloudengine/events"
 
 	"github.com/spf13/cobra"
@@ -20,10 +22,11 @@ var vmFields = []column{
 	field("ID", "id"), field("NAME", "name"), field("ACCOUNT", "account_name"), state, field("WANTED", "wanted"),
 	memory("RAM", "memory_mib"), field("VCPUS", "vcpus"), field("WEIGHT", "weight"), field("TYPE", "type"),
 	field("TEMPLATE", "template_name"), optional("CMDLINE", "cmdline"), optional("HOST", "host_name"), optional("EPOCH", "epoch"),
-	onHost("DOMAIN-ID", "domid"), onHost("DOMAIN-STATE", "domain_state"), onHost("DOMAIN-VCPUS", "domain_vcpus"),
+	optional("MAX-VCPUS", "max_vcpus"), sizes,
+	onHost("DOMAIN-ID", "domid"), onHost("DOMAIN-STATE", "domain_state"), onHost("DOMAIN-RAM-MIB", "domain_memory_mib"), onHost("DOMAIN-VCPUS", "domain_vcpus"),
 	onHost("DOMAIN-WEIGHT", "domain_weight"), optional("RUNNING-SINCE", "running_since"), optional("UNKNOWN-SINCE", "unknown_since"),
 	field("RESTARTS", "restarts"), optional("STALE-HOST", "stale_host"), optional("MESSAGE", "message"),
-	field("CREATED", "created_at"), field("CHANGED-BY", "changed_by"),
+	optional("LAST-CONSOLE", "console_at"), field("CREATED", "created_at"), field("CHANGED-BY", "changed_by"),
 }
 
 // onHost shows what a host reports of a VM: unknown while it has a host that did not tell, and nothing while it has none.
@@ -42,7 +45,7 @@ func (a *app) vmCommand() *cobra.Command {
 	list.Example = "  cloudengine vm list\n  cloudengine vm list --account demo -o json\n  cloudengine vm list --watch"
 	show := a.showCommand(events.KindVM, "a VM", vmFields)
 	show.Example = "  cloudengine vm show web1\n  cloudengine vm show web1 -o yaml"
-	cmd.AddCommand(list, show, a.vmCreate(), a.vmStart(), a.vmShutdown(), a.vmConsole())
+	cmd.AddCommand(list, show, a.vmCreate(), a.vmResize(), a.vmStart(), a.vmShutdown(), a.vmConsole())
 	for _, s := range []actOn{
 		{verb: "stop", short: "Stop a VM at once, as by pulling its plug", example: "  cloudengine vm stop web1 --reason \"hangs\""},
 		{verb: "reboot", short: "Make a VM's domain again, under the same grant", example: "  cloudengine vm reboot web1 --wait"},
@@ -60,7 +63,7 @@ func (a *app) vmCommand() *cobra.Command {
 type newVM struct {
 	name, typ, template, cmdline string
 	ram                          mebibytes
-	vcpus                        int
+	vcpus, maxVCPUs              int
 }
 
 func (a *app) vmCreate() *cobra.Command {
@@ -84,7 +87,8 @@ func (a *app) vmCreate() *cobra.Command {
 	fs := cmd.Flags()
 	fs.Var(&v.ram, "ram", "exact memory: 128MiB, 4GiB")
 	fs.IntVar(&v.vcpus, "vcpus", 0, "virtual processors (0: the platform's default)")
-	fs.StringVar(&v.typ, "type", events.TypePV, "pv or pvh")
+	fs.IntVar(&v.maxVCPUs, "max-vcpus", 0, "up to how many virtual processors it can be given while it runs (0: as many as it has)")
+	fs.StringVar(&v.typ, "type", events.TypePV, "pv, pvh or hvm (an emulated machine: its template's kernel must be a bzImage)")
 	fs.StringVar(&v.template, "template", "", "template that it is made from")
 	fs.StringVar(&v.cmdline, "cmdline", "", "kernel command line instead of the template's")
 	a.completeFlag(cmd, "template", events.KindTemplate)
@@ -108,6 +112,9 @@ func (a *app) createVM(ctx context.Context, c *client.Client, f *intentFlags, v 
 	args := map[string]any{"account": account, "name": v.name, "type": v.typ, "memory_mib": int(v.ram), "template": t.text("id")}
 	if v.vcpus != 0 {
 		args["vcpus"] = v.vcpus
+	}
+	if v.maxVCPUs != 0 {
+		args["max_vcpus"] = v.maxVCPUs
 	}
 	if v.cmdline != "" {
 		args["cmdline"] = v.cmdline
@@ -189,9 +196,10 @@ func (a *app) vmShutdown() *cobra.Command {
 
 func (a *app) vmConsole() *cobra.Command {
 	var last int
+	var lastRun bool
 	cmd := &cobra.Command{
 		Use: "console NAME|ID", Short: "Print the end of a VM's console", Args: cobra.ExactArgs(1),
-		Example:           "  cloudengine vm console web1\n  cloudengine vm console web1 --bytes 65536",
+		Example:           "  cloudengine vm console web1\n  cloudengine vm console web1 --bytes 65536\n  cloudengine vm console web1 --last-run",
 		ValidArgsFunction: a.complete(events.KindVM),
 		RunE: func(cmd *cobra.Command, words []string) error {
 			c, err := a.connect(cmd.Context())
@@ -205,9 +213,12 @@ func (a *app) vmConsole() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			answer, err := c.Console(ctx, events.VMID(vm.text("id")), last)
+			answer, err := c.ConsoleOf(ctx, wire.ConsoleRequest{VM: events.VMID(vm.text("id")), Bytes: last, LastRun: lastRun})
 			if err != nil {
 				return err
+			}
+			if answer.Ended != nil {
+				a.talk("of the run that ended at %s", answer.Ended.UTC().Format(time.RFC3339))
 			}
 			if a.output == "json" {
 				return a.json(answer)
@@ -217,6 +228,7 @@ func (a *app) vmConsole() *cobra.Command {
 		},
 	}
 	cmd.Flags().IntVar(&last, "bytes", 4096, "how many bytes from the end, at most 65536")
+	cmd.Flags().BoolVar(&lastRun, "last-run", false, "of its last run that is over, as the server keeps it for 30 days")
 	return cmd
 }
 

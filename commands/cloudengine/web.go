@@ -36,6 +36,7 @@ func (s *server) startHTTP(context.Context) error {
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", s.health)
+	mux.Handle("GET /metrics", s.metrics())
 	if err := s.startNetboot(s.listener.Addr().String(), mux); err != nil {
 		return err
 	}

@@ -30,8 +30,7 @@ func LeafHash(leaf []byte) Hash { return sha256.Sum256(append([]byte{0}, leaf...
 // is empty. Not safe for concurrent use.
 type Tree struct {
 	size  int64
-	peaks []Hash // from the largest subtree to the smallest
-	buf   []byte
+	peaks []Hash   // from the largest subtree to the smallest
 	watch []uint64 // sizes at which the root is noted, rising
 	roots map[uint64]Hash
 }
@@ -69,14 +68,23 @@ func (t *Tree) Add(leaf Hash, out []Hash) []Hash {
 	return out
 }
 
-// AddBlock adds the decisions of the next block, and appends their leaves' hashes to leaves and the stored hashes to out.
-func (t *Tree) AddBlock(e *events.Envelope, leaves, out []Hash) (_, _ []Hash) {
-	for i := range e.Decisions {
-		t.buf = AppendLeaf(append(t.buf[:0], 0), e, i)
-		h := Hash(sha256.Sum256(t.buf))
-		leaves, out = append(leaves, h), t.Add(h, out)
+// AddAll adds leaves as Add does.
+func (t *Tree) AddAll(leaves []Hash, out []Hash) []Hash {
+	for _, l := range leaves {
+		out = t.Add(l, out)
 	}
-	return leaves, out
+	return out
+}
+
+// leavesOf gives the hashes of a block's leaves.
+func leavesOf(e *events.Envelope) []Hash {
+	out := make([]Hash, len(e.Decisions))
+	var buf []byte
+	for i := range e.Decisions {
+		buf = AppendLeaf(append(buf[:0], 0), e, i)
+		out[i] = sha256.Sum256(buf)
+	}
+	return out
 }
 
 // Root gives the root of the tree.

@@ -195,6 +195,7 @@ type Decoded struct {
 	Envelope *events.Envelope
 	Block    *events.Block // nil unless it was asked for
 	Digest   string
+	Leaves   []Hash // of its decisions
 	Err      error
 }
 
@@ -203,10 +204,14 @@ var errDiffers = errors.New("it reads in two ways")
 // Decode reads a payload; its decisions too, if full.
 func Decode(payload []byte, full bool) Decoded {
 	d := Decoded{Digest: events.Digest(payload)}
-	if d.Envelope, d.Err = events.OpenEnvelope(payload); d.Err != nil || !full {
+	if d.Envelope, d.Err = events.OpenEnvelope(payload); d.Err != nil {
 		return d
 	}
-	if d.Block, d.Err = events.DecodeBlock(payload); d.Err != nil {
+	d.Leaves = leavesOf(d.Envelope)
+	if !full {
+		return d
+	}
+	if d.Block, d.Err = d.Envelope.Decode(payload); d.Err != nil {
 		return d
 	}
 	if b, e := d.Block, d.Envelope; b.First != e.First || b.Term != e.Term || b.Prev != e.Prev || len(b.Decisions) != len(e.Decisions) || !b.Time.Equal(e.Time) {
@@ -225,11 +230,10 @@ func (r *Reader) AddDecoded(seq uint64, d *Decoded) {
 		return
 	}
 	r.Chain.Follow(seq, d.Envelope, d.Digest)
-	leaves := r.Leaves
-	if !r.Keep {
-		leaves = leaves[:0]
+	r.out = r.Tree.AddAll(d.Leaves, r.out[:0])
+	if r.Keep {
+		r.Leaves = append(r.Leaves, d.Leaves...)
 	}
-	r.Leaves, r.out = r.Tree.AddBlock(d.Envelope, leaves, r.out[:0])
 	if r.Each != nil {
 		r.Each(seq, d.Block, d.Digest)
 	}

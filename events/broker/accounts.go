@@ -40,7 +40,7 @@ accounts {
       {service: {account: CP, subject: "read.*.*.*"}}
       {service: {account: CP, subject: "put.*.*"}}
       {service: {account: CP, subject: "console.*.*"}}
-      {service: {account: CP, subject: "feedapi.CONSUMER.CREATE.FEED.>"}}
+      {service: {account: CP, subject: "feedapi.CONSUMER.CREATE.FEED.>"}, share: true}
       {service: {account: CP, subject: "feedapi.CONSUMER.INFO.FEED.*"}}
       {service: {account: CP, subject: "feedapi.CONSUMER.DELETE.FEED.*"}}
       {service: {account: CP, subject: "feedapi.STREAM.INFO.FEED"}}

@@ -38,6 +38,9 @@ type consumerRequest struct {
 
 // serveFeed answers the users' requests about consumers until ctx ends.
 func (s *Server) serveFeed(ctx context.Context) error {
+	if err := s.feeds.follow(s.conn); err != nil {
+		return err
+	}
 	limit := semaphore.NewWeighted(feedInFlight)
 	answer := func(f func(context.Context, *nats.Msg)) nats.MsgHandler {
 		return func(m *nats.Msg) {
@@ -94,11 +97,17 @@ func (s *Server) feedCreate(ctx context.Context, m *nats.Msg) {
 		s.refuse(m, 400, 10025, err.Error())
 		return
 	}
+	if !s.feeds.take(asker(m), cfg.Name) {
+		s.refuse(m, 400, 10026, fmt.Sprintf("one user has at most %d consumers on FEED: stop some", feedPerUser))
+		return
+	}
 	subject := "CONSUMER.CREATE.FEED." + cfg.Name
 	if cfg.FilterSubject != "" {
 		subject += "." + cfg.FilterSubject
 	}
-	s.pass(ctx, m, subject, body)
+	if !s.pass(ctx, m, subject, body) {
+		s.feeds.release(cfg.Name)
+	}
 }
 
 var errNotOrdered = errors.New("only ordered consumers are allowed here: no deliver_subject, no durable_name, ack_policy none")
@@ -147,16 +156,17 @@ func serial(name string) string {
 	return name[i:]
 }
 
-// pass asks the JetStream API in our name and gives its answer to the user.
-func (s *Server) pass(ctx context.Context, m *nats.Msg, api string, body []byte) {
+// pass asks the JetStream API in our name and gives its answer to the user. It says whether that was a yes.
+func (s *Server) pass(ctx context.Context, m *nats.Msg, api string, body []byte) bool {
 	resp, err := s.conn.RequestWithContext(ctx, "$JS.API."+api, body)
 	if err != nil {
 		s.refuse(m, 503, 10008, "the streams are not available: "+err.Error())
-		return
+		return false
 	}
 	if err := m.Respond(resp.Data); err != nil {
 		s.opts.Logger.Warn("answer about FEED not sent", "err", err)
 	}
+	return !failed(resp.Data)
 }
 
 // refuse answers as the JetStream API does.

@@ -34,6 +34,7 @@ type Server struct {
 	conn *nats.Conn
 	js   jetstream.JetStream
 
+	feeds    *feedUsers
 	machines chan enrolled // machines whose consumer is to be made
 	stop     context.CancelFunc
 	workers  sync.WaitGroup
@@ -55,7 +56,7 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start bus: %w", err)
 	}
-	s := &Server{opts: o, bus: bus, auth: auth, machines: make(chan enrolled, 1024)}
+	s := &Server{opts: o, bus: bus, auth: auth, feeds: newFeedUsers(), machines: make(chan enrolled, 1024)}
 	auth.onMachine = s.machineConnected
 	if err := s.prepare(ctx); err != nil {
 		s.Shutdown()
@@ -96,6 +97,9 @@ func startBus(o Options, auth *authenticator) (*server.Server, error) {
 	return bus, nil
 }
 
+// maxSubs bounds the subscriptions of one connection; each takes memory here and in every server.
+const maxSubs = 1024
+
 // tlsTimeout bounds a handshake: long enough for a machine that is busy with its boot, short for one that only holds a connection.
 const tlsTimeout = 5 * time.Second
 
@@ -112,7 +116,7 @@ func serverOptions(o Options, auth *authenticator) (*server.Options, error) {
 	so.JetStream, so.StoreDir, so.SyncAlways = true, o.Dir, !o.UnsafeNoFsync
 	so.NoSigs, so.NoLog, so.AlwaysEnableNonce = true, true, true
 	so.MaxPayload, so.MaxPending = maxPayload, 64<<20
-	so.MaxControlLine, so.AuthTimeout = 4096, 3
+	so.MaxControlLine, so.AuthTimeout, so.MaxSubs = 4096, 3, maxSubs
 	if o.TLS != nil {
 		so.TLSConfig, so.TLSTimeout = o.TLS.Clients(auth.guard.admit), tlsTimeout.Seconds()
 	}

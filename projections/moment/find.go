@@ -17,7 +17,7 @@ import (
 )
 
 // rowsVersion rises when the same events give other rows with the same columns, or a file is written in another way.
-const rowsVersion = 1
+const rowsVersion = 2
 
 // schemaOf tells versions apart: by the tables, the events that are known, and the program.
 func schemaOf(program string) (string, error) {
@@ -200,12 +200,25 @@ func (k *Keeper) fold(ctx context.Context, number uint64) (*Moment, error) {
 		return nil, noMoment("decision %d is in the future: the log ends with decision %d", number, l.number)
 	}
 	l.tried = nil
-	return &Moment{l: l, time: l.at.Time, fail: func(err error) error {
+	return &Moment{l: l, time: l.at.Time, marks: k.marks(base), fail: func(err error) error {
 		if err == nil {
 			return nil
 		}
 		return k.hurt(err)
 	}}, nil
+}
+
+// marks gives the indices of decisions of a snapshot and all before it.
+func (k *Keeper) marks(last *snapshot) []ref {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var out []ref
+	for _, s := range k.snaps {
+		if s.Block.Number <= last.number() {
+			out = append(out, s.Roots[objectTree])
+		}
+	}
+	return out
 }
 
 // near gives a snapshot that is not far before a decision; nil: the log's beginning is not far.

@@ -3,6 +3,7 @@ package moment
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -20,6 +21,8 @@ type layer struct {
 	parked map[events.Ref]bool
 	tried  map[projections.RowID]any // rows of the snapshot that applying has read
 	marks  []mark
+
+	deciding mark // number and block of the decision that is applied
 
 	number uint64
 	at     events.Position // the block of that decision; where it ends, if whole
@@ -58,6 +61,7 @@ func (l *layer) apply(at events.Position, b *events.Block, last uint64) error {
 		if r.Number != l.number+1 {
 			return fmt.Errorf("apply decision %d where %d is due", r.Number, l.number+1)
 		}
+		l.deciding = mark{number: r.Number, seq: at.Seq}
 		if _, err := projections.ApplyAll(l, l.parked, &r); err != nil {
 			return err
 		}
@@ -114,7 +118,12 @@ func (l *layer) Put(t *projections.Table, id string, row any) {
 }
 
 // Delete is part of projections.Store.
-func (l *layer) Delete(t *projections.Table, id string) { l.Put(t, id, nil) }
+func (l *layer) Delete(t *projections.Table, id string) {
+	l.Put(t, id, nil)
+	m := l.deciding
+	m.object = goneMark(t, id)
+	l.marks = append(l.marks, m)
+}
 
 // scan gives the rows of a table from an id on, in the order of their ids, until f fails; errEnough from f is no error. Rows whose text
 // may does not want are left out before they are read; may is not asked about rows that are in memory.
@@ -190,7 +199,7 @@ func decodeRow(t *projections.Table, text string) (any, error) {
 
 // Names of the trees beside those of the tables.
 const (
-	objectTree = "#objects" // kind/id, 0, number (hex) → sequence of the block
+	objectTree = "#objects" // kind/id, 0, number (hex) → sequence of the block; of the decisions since the snapshot before
 	namesTree  = "#names."  // of a table: name, 0, id → nothing
 )
 
@@ -253,8 +262,9 @@ func (l *layer) write(schema string) func(*writer) (anchor, error) {
 			marks[i] = change{key: objectKey(m.object, m.number), value: strconv.FormatUint(m.seq, 10)}
 		}
 		sort.Slice(marks, func(i, j int) bool { return marks[i].key < marks[j].key })
+		marks = slices.CompactFunc(marks, func(a, b change) bool { return a.key == b.key }) // a row that one decision removed twice
 		var err error
-		if a.Roots[objectTree], err = w.tree(l.base[objectTree], marks); err != nil {
+		if a.Roots[objectTree], err = w.tree(ref{}, marks); err != nil {
 			return a, err
 		}
 		for name, r := range a.Roots {

@@ -28,7 +28,7 @@ type Options struct {
 	Dir     string // of the snapshot files; nobody else's
 	Log     Log
 	Logger  *slog.Logger     // nil: nothing is logged
-	Every   uint64           // decisions between snapshots; 0 = 10000
+	Every   uint64           // decisions between snapshots; 0 = 5000
 	Version string           // of the program: snapshots of another are made again
 	Now     func() time.Time // nil: the clock
 }

@@ -36,9 +36,10 @@ var (
 
 // Moment is the read models as they were after one decision. It may be used by several goroutines.
 type Moment struct {
-	l    *layer
-	time time.Time
-	fail func(error) error // hears of damage
+	l     *layer
+	time  time.Time
+	marks []ref             // of the snapshots up to the one that it goes on from
+	fail  func(error) error // hears of damage
 }
 
 // Number gives the decision after which this is so.

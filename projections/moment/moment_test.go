@@ -247,7 +247,9 @@ func files(t *testing.T, dir string) []string {
 
 // TestDamagedFiles: whatever happens to the files, no moment shows anything but the fold; damage is told, and repaired from the log.
 func TestDamagedFiles(t *testing.T) {
-	log := chain(4, 2500)
+	log, whole := chain(4, 1600), t.TempDir()
+	made, _ := keep(t, whole, log, "v")
+	makeAll(t, made)
 	all := log.Recorded()
 	memory := projections.NewMemory()
 	for i := range all {
@@ -267,11 +269,9 @@ func TestDamagedFiles(t *testing.T) {
 		"zeros in the middle":  func(b []byte) []byte { clear(b[len(b)/2 : len(b)/2+512]); return b },
 		"something at its end": func(b []byte) []byte { return append(b, 'x') },
 	} {
-		for _, which := range []int{0, 3, -1} {
+		for _, which := range []int{0, 1, -1} {
 			dir := t.TempDir()
-			made, _ := keep(t, dir, log, "v")
-			makeAll(t, made)
-			if err := made.Close(); err != nil {
+			if err := os.CopyFS(dir, os.DirFS(whole)); err != nil {
 				t.Fatal(err)
 			}
 			names := files(t, dir)

@@ -64,8 +64,9 @@ type page struct {
 	items []item
 }
 
-// pageSize is what a page should hold, in bytes before compression. A larger one reads more than is asked for; a smaller one compresses less.
-const pageSize = 16 << 10
+// pageSize is what a page should hold, in bytes before compression. Each row that changes has a page written anew for it, so a larger one
+// makes larger files; a smaller one compresses less.
+const pageSize = 4 << 10
 
 // maxPage bounds what is believed of a page's size: one row of a few MiB at most, and its neighbours.
 const maxPage = 64 << 20

@@ -35,7 +35,7 @@ func (s *Snapshot) Compare(ctx context.Context, m *projections.Memory, out *veri
 		if unreadable[t.Name] {
 			continue
 		}
-		c := verify.NewTable(m, t, out)
+		c := verify.NewTable(m, model, out)
 		if err := s.Rows(ctx, t, c.Have); err != nil {
 			return checked, err
 		}

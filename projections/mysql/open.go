@@ -159,3 +159,6 @@ func isName(s string) bool {
 	}
 	return s != "" && len(s) <= 60
 }
+
+// Schema is the name of the database that holds the live read models.
+func (d *Database) Schema() string { return d.config.DBName }

@@ -21,6 +21,8 @@ type Choose func(n int) int
 type World struct {
 	choose   Choose
 	all      []events.Recorded
+	taken    uint64 // decisions before all
+	ordered  bool   // ids rise
 	term     uint64
 	now      time.Time
 	versions map[events.Ref]uint64
@@ -83,6 +85,9 @@ func (w *World) All() []events.Recorded { return w.all }
 
 func (w *World) id() string {
 	w.ids++
+	if w.ordered {
+		return fmt.Sprintf("%08x-%04x-7000-8000-%012x", w.ids>>16, w.ids&0xffff, w.ids)
+	}
 	return uuid.NewSHA1(uuid.NameSpaceOID, fmt.Appendf(nil, "%d", w.ids)).String()
 }
 
@@ -103,7 +108,7 @@ func (w *World) add(intent, actor string, k events.Kind, verb string, args any, 
 		panic(err)
 	}
 	w.now = w.now.Add(time.Duration(w.choose(5000)) * time.Microsecond)
-	w.all = append(w.all, events.Recorded{Number: uint64(len(w.all) + 1), Term: w.term, Time: w.now, Decision: events.Decision{
+	w.all = append(w.all, events.Recorded{Number: w.taken + uint64(len(w.all)) + 1, Term: w.term, Time: w.now, Decision: events.Decision{
 		Intent: events.IntentID(intent), Actor: actor, Kind: k, Verb: verb, Args: raw, Outcome: o, Events: e}})
 }
 

@@ -48,7 +48,7 @@ func (w *World) Steps(n int) *World {
 
 // CreateVM makes a VM.
 func (w *World) CreateVM() {
-	v := &vm{id: w.id(), name: fmt.Sprintf("vm%d", len(w.all)), account: w.account[w.choose(len(w.account))], want: events.WantStopped}
+	v := &vm{id: w.id(), name: fmt.Sprintf("vm%d", int(w.taken)+len(w.all)), account: w.account[w.choose(len(w.account))], want: events.WantStopped}
 	w.vms = append(w.vms, v)
 	w.created("user0", events.KindVM, v.id, events.VMCreated{Name: v.name, Account: events.AccountID(v.account), Type: events.TypePV, VCPUs: 2, MemoryMiB: 128,
 		Weight: 1, Template: events.TemplateID(w.template), TemplateName: "tiny", Kernel: events.Blob{SHA256: "aa", Size: 10}})

@@ -84,7 +84,7 @@ func (c *Cloud) Overdue() []Finding {
 		}
 		out.Add(Finding{Section: Log, Severity: Wrong, Check: "operation_overdue", Kind: "operation", ID: o.ID, Name: o.Kind + "." + o.Verb + " " + o.ID,
 			What: "I6: it runs on after its deadline", Want: "ended by " + o.Deadline.Format(time.RFC3339), Have: o.State,
-			Next: "deadlines are decided by the active server: look at its log, and at \"cloudengine status\" for whether it decides"})
+			Next: "deadlines are decided by the active server: look at its log, and at \"cloudengine log status\""})
 	}
 	return out.All
 }

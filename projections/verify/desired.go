@@ -13,8 +13,8 @@ import (
 
 // What to do about documents that are wrong. The publisher compares all of them when a server becomes the active one.
 const (
-	nextPublish = "restart the active server (systemctl restart cloudengine): who becomes active publishes what differs; if it comes back, look for who writes the DESIRED stream"
-	nextAhead   = "machines refuse what is older: do not delete it; raise the term (\"cloudengine restore --help\"), which outranks every document"
+	nextPublish = "restart the active server: who becomes active publishes what differs; if it comes back, look for who writes the DESIRED stream"
+	nextAhead   = "machines refuse what is older: do not delete it; raise the term (\"cloudengine log reopen\"), which outranks every document"
 	nextStrange = "find out who wrote it: only servers may; machines obey it as long as their boot is the one that it names"
 )
 

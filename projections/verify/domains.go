@@ -45,6 +45,15 @@ func (v *visit) moving(vm string) string {
 	return ""
 }
 
+// changing is moving for what follows a change late: ends are told again under each new document, before their records are forgotten.
+func (v *visit) changing(vm string) string {
+	r := row[projections.VM](v.c, events.KindVM, vm)
+	if said := v.moving(vm); said != "" || r == nil || v.c.Now.Sub(r.ChangedAt) >= recent {
+		return said
+	}
+	return "the VM changed a moment ago"
+}
+
 // domains compares the domains that are there with the grants.
 func (v *visit) domains() {
 	mine := map[string][]events.DomainReport{} // by VM: stamped for it under this boot, not dying
@@ -100,6 +109,10 @@ func (v *visit) unstamped(d events.DomainReport) {
 func (v *visit) stamped(d events.DomainReport) bool {
 	id := string(d.VM)
 	vm := row[projections.VM](v.c, events.KindVM, id)
+	if o := row[projections.Orphan](v.c, projections.KindOrphan, v.host.ID+"."+d.UUID); o != nil && (vm == nil || vm.Host == nil) {
+		v.ofDomain(d, Warning, "orphan", "no grant explains it, and it is stamped for VM "+v.c.vm(id)+"; the log knows it and waits for someone to decide", "none", d.State, nextOrphan)
+		return false
+	}
 	severity := Wrong
 	if d.State == events.DomainRunning {
 		severity = Critical
@@ -139,8 +152,8 @@ func (v *visit) granted(g *projections.Grant, have []events.DomainReport) {
 		return // the other sections tell of it
 	}
 	want, err := doc.Domain()
-	if err != nil {
-		return
+	if err != nil || want.Want == "" {
+		return // after a restore, until the log is settled, nothing is said of it
 	}
 	switch {
 	case len(have) > 1:
@@ -187,14 +200,20 @@ func (v *visit) one(vm *projections.VM, want document.Domain, d events.DomainRep
 			v.ofVM(vm.ID, check, Wrong, what+" of its domain on "+v.host.Name+" is not what was asked for", fmt.Sprint(want, unit), fmt.Sprint(have, unit), next)
 		}
 	}
-	amount("memory", "the memory", want.MemoryMiB, d.MemoryMiB, " MiB", nextReboot)
-	amount("vcpus", "the number of vCPUs", want.VCPUs, d.VCPUs, "", "the guest, or someone on the host, has taken vCPUs away; "+nextReboot)
+	if want.Resizes > 0 && d.Resizes == want.Resizes && (d.MemoryMiB < want.MemoryMiB || d.VCPUs < want.VCPUs) {
+		v.ofVM(vm.ID, "grows", Note, "it was resized on "+v.host.Name+" as far as a running domain can be; the rest comes with its next start", size(want.MemoryMiB, want.VCPUs), size(d.MemoryMiB, d.VCPUs), nextReboot)
+	} else {
+		amount("memory", "the memory", want.MemoryMiB, d.MemoryMiB, " MiB", nextReboot)
+		amount("vcpus", "the number of vCPUs", want.VCPUs, d.VCPUs, "", "the guest, or someone on the host, has taken vCPUs away; "+nextReboot)
+	}
 	if want.Weight > 0 && d.Weight > 0 {
 		amount("weight", "the scheduler weight", want.Weight, d.Weight, "", nextMend)
 	}
 	amount("restarts", "the count of restarts", want.Restarts, d.Restarts, "", nextMend)
 	v.believed(vm, d)
 }
+
+func size(mib, vcpus int) string { return fmt.Sprintf("%d MiB, %d vCPUs", mib, vcpus) }
 
 // state compares what the domain does with what is wanted of it.
 func (v *visit) state(vm *projections.VM, want document.Domain, d events.DomainReport) {
@@ -255,7 +274,7 @@ func (v *visit) stamps() {
 		f := Finding{Severity: Warning, Check: "stamp_left", Kind: "stamp", ID: fmt.Sprintf("%s.%d", v.host.ID, s.DomID), Name: fmt.Sprintf("of domain %d on %s", s.DomID, v.host.Name),
 			What: fmt.Sprintf("it is of VM %s, epoch %s, and its domain is gone", v.c.vm(string(s.VM)), s.Epoch), Want: "none", Have: "a stamp",
 			Next:   "the agent forgets it once the end was answered; if it stays, remove the node in xenstore: xenstore-rm /local/domain/0/cloudengine/<domid>",
-			Moving: v.moving(string(s.VM))}
+			Moving: v.changing(string(s.VM))}
 		if s.Boot != v.live.Boot {
 			f.Severity, f.Check, f.What = Wrong, "stamp_boot", f.What+"; it is of another boot, and xenstore lives no longer than one"
 		}

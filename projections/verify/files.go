@@ -66,3 +66,29 @@ func (c *Cloud) SecretFinding(s *projections.Secret, err error) []Finding {
 	return []Finding{{Section: Files, Severity: Wrong, Check: "secret", Kind: "secret", ID: s.ID, Name: s.Name, What: err.Error(),
 		Want: "a value with the fingerprint " + s.Fingerprint, Have: "not that", Next: "set it again: \"cloudengine secret set " + s.Name + "\""}}
 }
+
+// Images lists the versions of the boot image that are registered.
+func (c *Cloud) Images() []string {
+	var out []string
+	for _, b := range rows[projections.Bootimage](c, events.KindBootimage) {
+		out = append(out, b.ID)
+	}
+	return out
+}
+
+// ImageFinding tells of a boot image that cannot be served as it was registered.
+func (c *Cloud) ImageFinding(version string, err error) []Finding {
+	if err == nil {
+		return nil
+	}
+	f := Finding{Section: Files, Severity: Warning, Check: "bootimage", Kind: "bootimage", ID: version, What: err.Error(), Want: "every part with the digest of its manifest", Have: "not that",
+		Next: "no machine boots it: \"cloudengine bootimage add\" uploads it again, \"cloudengine bootimage rm\" forgets it"}
+	for _, m := range rows[projections.Machine](c, events.KindMachine) {
+		if m.ImageNext != nil && *m.ImageNext == version {
+			f.Severity = Wrong
+			f.Next = "machines are to boot it, such as " + m.Name + ": \"cloudengine bootimage add\" uploads it again; until then \"cloudengine machine set-image\" gives them another"
+			break
+		}
+	}
+	return []Finding{f}
+}

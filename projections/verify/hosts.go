@@ -18,6 +18,7 @@ type Live struct {
 	Stamps  []events.StampReport
 	Held    []events.DocumentReport
 	Busy    []events.Ref
+	Image   string // version of the boot image that it runs
 }
 
 // What to do about hosts.
@@ -109,6 +110,9 @@ func (v *visit) compare() {
 		}
 		v.find(Finding{Check: "not_ready", Kind: "host", ID: h.ID, Name: h.Name, What: "it has not reported completely in this boot and term: nothing is granted there",
 			Want: "ready", Have: "not ready", Next: nextReport, Moving: moving})
+	}
+	if m := row[projections.Machine](v.c, events.KindMachine, h.ID); m != nil && m.Image != nil && v.live.Whole && *m.Image != v.live.Image {
+		v.ofHost(Wrong, "image", "it runs another boot image than it enrolled with", *m.Image, v.live.Image, nextBoot)
 	}
 	v.domains()
 	v.memory()

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
 	"sort"
 	"strconv"
 	"time"
@@ -19,7 +20,7 @@ const (
 	nextOther   = "these read models belong to another log, or this log was replaced by an older copy: find out which before anything is rebuilt"
 	nextShape   = "make the tables anew with \"cloudengine projection rebuild\""
 	nextStray   = "CloudEngine did not make it: move it to a database of its own, or drop it"
-	nextParked  = "\"cloudengine parked show\" says why; mend the cause or upgrade, then \"cloudengine parked retry\""
+	nextParked  = "\"cloudengine parked ls\" says why; mend the cause or upgrade, then \"cloudengine parked retry\""
 )
 
 // maxColumns is how many columns of one row are told apart.
@@ -62,13 +63,15 @@ type Table struct {
 	table *projections.Table
 	at    uint64 // number of the decision up to which the rows should be
 	want  map[string]any
+	named int // index of the column with the name that people use; -1: none
 	out   *List
 	seen  int
 }
 
-// NewTable begins the comparison of one table with the rows as they are after decision at.
-func NewTable(m *projections.Memory, t *projections.Table, out *List) *Table {
-	c := &Table{table: t, at: m.At(), want: map[string]any{}, out: out}
+// NewTable begins the comparison of one read model's table with the rows that m has.
+func NewTable(m *projections.Memory, model *projections.Model, out *List) *Table {
+	t := model.Table
+	c := &Table{table: t, at: m.At(), want: map[string]any{}, named: slices.Index(t.Columns, model.Named), out: out}
 	for _, row := range m.Rows(t) {
 		c.want[t.ID(row)] = row
 	}
@@ -78,8 +81,20 @@ func NewTable(m *projections.Memory, t *projections.Table, out *List) *Table {
 // Seen counts the rows that were compared.
 func (c *Table) Seen() int { return c.seen }
 
-func (c *Table) find(check, id, what, want, have string) {
-	c.out.Add(Finding{Section: Rows, Severity: Wrong, Check: check, Kind: "row", ID: c.table.Name + "/" + id, What: what, Want: want, Have: have, Next: nextRebuild})
+// find tells of a row; name is its value in the column with the name.
+func (c *Table) find(check, id string, name *string, what, want, have string) {
+	f := Finding{Section: Rows, Severity: Wrong, Check: check, Kind: "row", ID: c.table.Name + "/" + id, What: what, Want: want, Have: have, Next: nextRebuild}
+	if name != nil && *name != id {
+		f.Name = f.ID + " (" + *name + ")"
+	}
+	c.out.Add(f)
+}
+
+func (c *Table) name(values []*string) *string {
+	if c.named < 0 {
+		return nil
+	}
+	return values[c.named]
 }
 
 // Have compares one row of the database: its values in the order of the table's columns, nil for NULL.
@@ -91,7 +106,7 @@ func (c *Table) Have(values []*string) {
 	}
 	row, ok := c.want[id]
 	if !ok {
-		c.find("row_extra", id, "the row is in table "+c.table.Name+" and the log knows nothing of it"+c.beyond(values), "no row", "a row")
+		c.find("row_extra", id, c.name(values), "the row is in table "+c.table.Name+" and the log knows nothing of it"+c.beyond(values), "no row", "a row")
 		return
 	}
 	delete(c.want, id)
@@ -102,11 +117,11 @@ func (c *Table) Have(values []*string) {
 			continue
 		}
 		if told++; told <= maxColumns {
-			c.find("row_changed", id, "column "+c.table.Columns[i]+" of table "+c.table.Name+" is not what the log says"+c.beyond(values), quote(want), quote(have))
+			c.find("row_changed", id, c.name(values), "column "+c.table.Columns[i]+" of table "+c.table.Name+" is not what the log says"+c.beyond(values), quote(want), quote(have))
 		}
 	}
 	if told > maxColumns {
-		c.find("row_changed", id, fmt.Sprintf("%d more columns of table %s are not what the log says", told-maxColumns, c.table.Name), "", "")
+		c.find("row_changed", id, c.name(values), fmt.Sprintf("%d more columns of table %s are not what the log says", told-maxColumns, c.table.Name), "", "")
 	}
 }
 
@@ -131,7 +146,12 @@ func (c *Table) Missing() {
 	}
 	sort.Strings(ids)
 	for _, id := range ids {
-		c.find("row_missing", id, "the row is not in table "+c.table.Name, "a row", "no row")
+		values := c.table.Values(nil, c.want[id])
+		var name *string
+		if c.named >= 0 {
+			name = Text(values[c.named])
+		}
+		c.find("row_missing", id, name, "the row is not in table "+c.table.Name, "a row", "no row")
 	}
 }
 
@@ -242,7 +262,7 @@ func CompareDropped(m *projections.Memory, dropped []DroppedRow, out *List) {
 	for _, d := range dropped {
 		f := Finding{Section: Rows, Severity: Warning, Check: "dropped_needlessly", Kind: string(d.Object.Kind), ID: d.Object.ID,
 			What: fmt.Sprintf("%s gave up %s of decision %d (%s), and it can be applied", d.By, d.Type, d.Number, d.Reason),
-			Next: "the rows lack it for good; \"cloudengine parked show\" tells more, and only a new database is whole again"}
+			Next: "the rows lack it for good; \"cloudengine parked ls\" tells more; only an empty database is filled with it again"}
 		for _, p := range m.Parked() {
 			if p.Number == d.Number && p.Index == d.Index {
 				f.Severity, f.Check, f.Next = Note, "dropped", "nothing; this is what was decided"

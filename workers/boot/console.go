@@ -17,8 +17,11 @@ const (
 	// consoleDir is where xenconsoled writes what guests print.
 	consoleDir = "/var/log/xen/console"
 	// ConsoleLimit bounds the log of one domain's console, in bytes, give or take what comes within two seconds. Beyond
-	// it the older half is dropped.
+	// it the oldest eighth is dropped.
 	ConsoleLimit = 1 << 20
+	// freshShare is what part of the limit the file that is written may take before it is moved away: an eighth, since a device
+	// model may write no file beyond 256 KiB.
+	freshShare = 8
 	// consolesLimit bounds all logs together, in bytes, also those of domains that are gone: they lie in the control domain's
 	// memory, and a tenant may make and delete one domain after the other. Beyond it the logs that were written least
 	// recently are emptied.
@@ -39,6 +42,38 @@ func ReadConsole(name string, limit int64) ([]byte, error) {
 // ForgetConsole removes the log of a domain that will not come back. It is no error if there is none.
 func ForgetConsole(name string) error {
 	return forgetConsole(consoleDir, name)
+}
+
+// ConsolePath says in which file the domain of this name prints: xenconsoled appends what comes by Xen's console, and the device model of
+// an HVM domain what comes by its serial port.
+func ConsolePath(name string) string {
+	path, err := consolePath(consoleDir, name)
+	if err != nil {
+		return ""
+	}
+	return path
+}
+
+// ForgetConsoles removes the logs of domains that will not come back, whose names begin so: of what they printed, and of their device
+// models.
+func ForgetConsoles(prefix string) error {
+	return errors.Join(forgetAll(filepath.Join(consoleDir, "guest-"), prefix), forgetAll(filepath.Join(filepath.Dir(consoleDir), "qemu-dm-"), prefix))
+}
+
+func forgetAll(before, prefix string) error {
+	if prefix == "" || strings.ContainsAny(prefix, "/*?[\\\x00") {
+		return fmt.Errorf("forget consoles of %q: %w", prefix, ErrBadName)
+	}
+	paths, err := filepath.Glob(before + prefix + "*.log*")
+	if err != nil {
+		return fmt.Errorf("forget consoles of %s: %w", prefix, err)
+	}
+	for _, p := range paths {
+		if err := os.Remove(p); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("forget consoles of %s: %w", prefix, err)
+		}
+	}
+	return nil
 }
 
 func consolePath(dir, name string) (string, error) {
@@ -91,20 +126,25 @@ func watchConsoles(ctx context.Context, log *slog.Logger) error {
 	})
 }
 
-// boundConsoles moves the last half of the limit of each log that is over half of it into a second file, and empties
-// the first in place: xenconsoled holds it open and appends (tools/console/daemon/io.c, O_APPEND).
+// boundConsoles moves what is in each log that is over an eighth of the limit into a second file, of which the newest part is kept, and
+// empties the first in place: xenconsoled and device models hold it open and append (tools/console/daemon/io.c, O_APPEND).
 func boundConsoles(dir string, limit int64) error {
 	logs, err := filepath.Glob(filepath.Join(dir, "*.log"))
 	if err != nil {
 		return fmt.Errorf("list console logs: %w", err)
 	}
 	var errs []error
+	fresh := limit / freshShare
 	for _, path := range logs {
 		info, err := os.Stat(path)
-		if err != nil || info.Size() <= limit/2 {
+		if err != nil || info.Size() <= fresh {
 			continue
 		}
-		text, err := tail(path, limit/2)
+		text, err := tail(path, limit-fresh)
+		if err == nil && int64(len(text)) < limit-fresh {
+			older, olderErr := tail(path+".1", limit-fresh-int64(len(text)))
+			text, err = append(older, text...), olderErr
+		}
 		if err == nil {
 			err = os.WriteFile(path+".1", text, 0o600)
 		}

@@ -123,3 +123,23 @@ func sizeOf(t *testing.T, path string) int64 {
 	}
 	return info.Size()
 }
+
+// What a VM's domains printed goes with them; those of others stay.
+func TestForgetConsolesOfOneVM(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"guest-ce-1-web.log", "guest-ce-1-web.log.1", "guest-ce-2-web.log"} {
+		mustWrite(t, filepath.Join(dir, name), "x")
+	}
+	if err := forgetAll(filepath.Join(dir, "guest-"), "ce-1-"); err != nil {
+		t.Fatal(err)
+	}
+	left, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil || len(left) != 1 || filepath.Base(left[0]) != "guest-ce-2-web.log" {
+		t.Errorf("left are %v, %v", left, err)
+	}
+	for _, bad := range []string{"", "*", "../x", "a?"} {
+		if err := forgetAll(filepath.Join(dir, "guest-"), bad); !errors.Is(err, ErrBadName) {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+}

@@ -14,6 +14,10 @@ import (
 // ReserveMiB is kept free for Xen's own needs that no domain accounts for.
 const ReserveMiB = 64
 
+// Dom0ReserveMiB is what the control domain keeps for itself before device models get any: files of templates (256), consoles (128), and
+// what the agent and calls of xl take at times.
+const Dom0ReserveMiB = 512
+
 // MeasureCapacity says what the host can give to domains. It is measured once per boot, while there is no domain, and kept in file,
 // so that it does not change with what runs. An agent that finds domains and no file counts what they have as free.
 func MeasureCapacity(ctx context.Context, t Toolstack, file string) (events.Capacity, error) {
@@ -38,6 +42,9 @@ func MeasureCapacity(ctx context.Context, t Toolstack, file string) (events.Capa
 		free += d.MemoryMiB
 	}
 	c := events.Capacity{AllocatableMiB: max(0, free-ReserveMiB), PCPUs: info.PCPUs, XenVersion: info.Version, Types: info.Types()}
+	if info.DeviceModel {
+		c.DeviceModels = max(0, info.Dom0MiB-Dom0ReserveMiB)
+	}
 	if len(domains) > 0 {
 		return c, nil
 	}

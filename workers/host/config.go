@@ -14,14 +14,16 @@ import (
 type Config struct {
 	Name      string // unique on the host, see DomainName
 	UUID      string
-	Type      string // events.TypePV or TypePVH
+	Type      string // events.TypePV, TypePVH or TypeHVM
 	VCPUs     int
+	MaxVCPUs  int // up to which vCPUs can be added while it runs; 0: VCPUs
 	MemoryMiB int
 	Weight    int    // of the credit scheduler; 0 = Xen's default of 256
 	Kernel    string // path
 	Ramdisk   string // path; may be empty
 	Cmdline   string
-	TSCMode   string // of a PVH domain; "native" keeps Xen from intercepting the TSC
+	TSCMode   string // of a PVH or HVM domain; "native" keeps Xen from intercepting the TSC
+	Console   string // file that an HVM domain's serial port is appended to; empty: it has none
 }
 
 // DomainName gives the name of a VM's domain: unique, since it holds the random end of the VM's id, and safe in a file name.
@@ -47,7 +49,10 @@ var errConfig = errors.New("not a configuration that can be made")
 // configOf reads the parameters of a create step. path says where a blob lies.
 func configOf(s workers.Step, tscMode string, path func(digest string) string) (Config, error) {
 	c := Config{Name: s.Target, UUID: s.Params["vm"], Type: s.Params["type"], TSCMode: tscMode}
-	for key, to := range map[string]*int{"vcpus": &c.VCPUs, "memory": &c.MemoryMiB, "weight": &c.Weight} {
+	for key, to := range map[string]*int{"vcpus": &c.VCPUs, "memory": &c.MemoryMiB, "weight": &c.Weight, "maxvcpus": &c.MaxVCPUs} {
+		if key == "maxvcpus" && s.Params[key] == "" {
+			continue
+		}
 		n, err := strconv.ParseUint(s.Params[key], 10, 31)
 		if err != nil {
 			return Config{}, fmt.Errorf("read %s %q: %w", key, s.Params[key], errConfig)
@@ -69,14 +74,14 @@ func configOf(s workers.Step, tscMode string, path func(digest string) string) (
 
 func (c Config) check() error {
 	switch {
-	case c.Type != events.TypePV && c.Type != events.TypePVH:
+	case c.Type != events.TypePV && c.Type != events.TypePVH && c.Type != events.TypeHVM:
 		return fmt.Errorf("type %q: %w", c.Type, errConfig)
 	case c.VCPUs < 1 || c.MemoryMiB < 1 || c.Weight < 0 || c.Weight > 65535:
 		return fmt.Errorf("%d vcpus, %d MiB, weight %d: %w", c.VCPUs, c.MemoryMiB, c.Weight, errConfig)
 	case c.Name == "" || c.UUID == "":
 		return fmt.Errorf("no name or no UUID: %w", errConfig)
 	}
-	for _, text := range []string{c.Name, c.UUID, c.Kernel, c.Ramdisk, c.Cmdline, c.TSCMode} {
+	for _, text := range []string{c.Name, c.UUID, c.Kernel, c.Ramdisk, c.Cmdline, c.TSCMode, c.Console} {
 		for _, r := range text {
 			if r < ' ' || r > '~' {
 				return fmt.Errorf("character %q: %w", r, errConfig)
@@ -86,7 +91,8 @@ func (c Config) check() error {
 	return nil
 }
 
-// Text gives the file that `xl create` reads (xl.cfg(5)). Memory and VCPUs are exact: there is no ballooning and no hot-plug.
+// Text gives the file that `xl create` reads (xl.cfg(5)). Memory is exact, and the most that the domain can ever have; so are VCPUs,
+// unless MaxVCPUs says more.
 func (c Config) Text() string {
 	b := &strings.Builder{}
 	text := func(key, value string) { fmt.Fprintf(b, "%s = \"%s\"\n", key, quote(value)) }
@@ -97,7 +103,7 @@ func (c Config) Text() string {
 	number("memory", c.MemoryMiB)
 	number("maxmem", c.MemoryMiB)
 	number("vcpus", c.VCPUs)
-	number("maxvcpus", c.VCPUs)
+	number("maxvcpus", max(c.VCPUs, c.MaxVCPUs))
 	if c.Weight > 0 {
 		number("cpu_weight", c.Weight)
 	}
@@ -106,8 +112,11 @@ func (c Config) Text() string {
 		text("ramdisk", c.Ramdisk)
 	}
 	text("cmdline", c.Cmdline)
-	if c.Type == events.TypePVH && c.TSCMode != "" {
+	if c.Type != events.TypePV && c.TSCMode != "" {
 		text("tsc_mode", c.TSCMode)
+	}
+	if c.Type == events.TypeHVM {
+		c.machine(b)
 	}
 	for _, on := range []string{"on_poweroff", "on_reboot", "on_crash", "on_watchdog", "on_soft_reset"} {
 		text(on, "preserve")

@@ -47,7 +47,11 @@ func reportOf(d Domain, seen Observed) events.DomainReport {
 		MemoryMiB: d.MemoryMiB, VCPUs: d.VCPUs, Weight: d.Weight,
 	}
 	if s, ok := seen.stampOf(d); ok {
-		r.Stamped, r.VM, r.Epoch, r.Boot, r.Restarts = true, s.VM, s.Epoch, s.Boot, s.Restarts
+		r.Stamped, r.VM, r.Epoch, r.Boot, r.Restarts, r.Resizes = true, s.VM, s.Epoch, s.Boot, s.Restarts, s.Resizes
+		r.MemoryMiB = d.seenMiB(s)
+		if seen.lostModel(d, s) {
+			r.State, r.ShutdownReason = events.DomainCrashed, "device_model"
+		}
 	}
 	return r
 }

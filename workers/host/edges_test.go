@@ -129,7 +129,7 @@ func TestConfigurationsThatCannotBeMade(t *testing.T) {
 		t.Fatalf("%+v, %v", c, err)
 	}
 	for key, bad := range map[string]string{
-		"type": "hvm", "vcpus": "0", "memory": "-1", "weight": "70000", "kernel": "../etc/passwd", "cmdline": "a\nb", "vmname": "w\x00b",
+		"type": "xen", "vcpus": "0", "memory": "-1", "weight": "70000", "kernel": "../etc/passwd", "cmdline": "a\nb", "vmname": "w\x00b",
 	} {
 		s := workers.Step{Target: good.Target, Params: map[string]string{}}
 		for k, v := range good.Params {

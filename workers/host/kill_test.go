@@ -43,6 +43,18 @@ func scenarios() map[string]scenario {
 	restart.Restarts = 1
 	weight := wish(vm1, desired.Running, 1)
 	weight.Weight = 4
+	machine, smaller := wish(vm1, desired.Running, 1), wish(vm1, desired.Running, 1)
+	machine.Type = events.TypeHVM
+	smaller.Resizes, smaller.MemoryMiB, smaller.VCPUs = 1, 96, 1
+	larger := smaller
+	larger.Resizes, larger.MemoryMiB = 2, 512 // more than its domain was made with: it gets what it can have
+	sized := func(mib int) func(t fatal, e *engine) {
+		return func(t fatal, e *engine) {
+			if d := e.wantDomain(t, vm1, events.DomainRunning, 1); d.MemoryMiB != mib || d.VCPUs != 1 || d.Resizes == 0 {
+				t.Fatalf("after the resize: %+v", d)
+			}
+		}
+	}
 	return map[string]scenario{
 		"start":    {change: takeAll(start), check: runs(vm1, 1)},
 		"starttwo": {change: takeAll(start, vmDoc(2, wish(vm2, desired.Running, 1))), check: func(t fatal, e *engine) { runs(vm1, 1)(t, e); runs(vm2, 1)(t, e) }},
@@ -53,6 +65,20 @@ func scenarios() map[string]scenario {
 		"reboot": {before: []desired.Document{start}, change: takeAll(vmDoc(2, restart)), check: func(t fatal, e *engine) {
 			if d := e.wantDomain(t, vm1, events.DomainRunning, 1); d.Restarts != 1 {
 				t.Fatalf("restarts %d", d.Restarts)
+			}
+		}},
+		"resize":           {before: []desired.Document{start}, change: takeAll(vmDoc(2, smaller)), check: sized(96)},
+		"resize_beyond":    {before: []desired.Document{start, vmDoc(2, smaller)}, change: takeAll(vmDoc(3, larger)), check: sized(96)},
+		"resize_at_reboot": {before: []desired.Document{start, vmDoc(2, smaller), vmDoc(3, larger)}, change: func(_ fatal, e *engine) { e.h.Guest(string(vm1), "reboot") }, check: sized(512)},
+		"hvm_start": {change: takeAll(vmDoc(1, machine)), check: func(t fatal, e *engine) {
+			if d := e.wantDomain(t, vm1, events.DomainRunning, 1); d.MemoryMiB != 128 {
+				t.Fatalf("it has %d MiB", d.MemoryMiB)
+			}
+		}},
+		"hvm_stop": {before: []desired.Document{vmDoc(1, machine)}, change: takeAll(vmDoc(2, wish(vm1, desired.Absent, 1))), check: func(t fatal, e *engine) {
+			gone(vm1, 1)(t, e)
+			if left, err := e.h.DeviceModels(context.Background()); err != nil || len(left) != 0 {
+				t.Fatalf("device models are left: %v, %v", left, err)
 			}
 		}},
 		"guestreboot": {before: []desired.Document{start}, change: func(_ fatal, e *engine) { e.h.Guest(string(vm1), "reboot") }, check: runs(vm1, 1)},

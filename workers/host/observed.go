@@ -36,6 +36,7 @@ type Observed struct {
 	Stamps   []Stamp                 // by DomID; also those whose domain is gone
 	Blobs    map[string]bool         // digests of the files that are here
 	Answered map[workers.EndKey]bool // ends that the control plane knows
+	Models   []int                   // domids that have a device model; looked at before the domains
 }
 
 // Info is what the hypervisor says of itself. Memory in MiB.
@@ -46,6 +47,9 @@ type Info struct {
 	FreeMiB   int
 	VirtCaps  []string
 	Scheduler string
+
+	DeviceModel bool // it is there
+	Dom0MiB     int  // of the control domain's memory that could still be used
 }
 
 // maxOutput bounds what is parsed of one tool's output, in bytes.
@@ -193,6 +197,9 @@ func (i Info) Types() []string {
 	}
 	if has["hvm"] {
 		types = append(types, events.TypePVH)
+	}
+	if has["hvm"] && i.DeviceModel {
+		types = append(types, events.TypeHVM)
 	}
 	return types
 }

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"fmt"
 	"sort"
 	"strconv"
 	"time"
@@ -20,12 +21,17 @@ const (
 	stepPause    = "pause"    //
 	stepUnpause  = "unpause"  //
 	stepWeight   = "weight"   // of the credit scheduler
+	stepResize   = "resize"   // RAM and vCPUs of a domain that runs
+	stepEndModel = "endmodel" // a device model whose domain is gone
 	stepAsk      = "ask"      // the guest to shut down
 	stepDestroy  = "destroy"  //
 	stepUnmake   = "unmake"   // destroy what a destroy that was cut off has left: xenstore knows nothing of it
 	stepForget   = "forget"   // a stamp whose domain is gone
 	stepTakeOver = "takeover" // stamp a domain that a human gave to a VM
 )
+
+// kindModel is the kind of object that a device model is in plans; no document is about one.
+const kindModel events.Kind = "device_model"
 
 // askAgain is the time after which a guest that was asked to shut down is asked again.
 const askAgain = 10 * time.Second
@@ -50,6 +56,11 @@ func PlanDomains(wishes []Wish, orphans []OrphanWish, seen Observed) []workers.P
 		if steps := planOrphan(o, seen, ours); len(steps) > 0 {
 			plans = append(plans, workers.Plan{Object: events.Ref{Kind: desired.KindOrphan, ID: o.UUID}, Generation: o.Generation, Steps: steps})
 		}
+	}
+	for _, id := range x.left {
+		plans = append(plans, workers.Plan{Object: events.Ref{Kind: kindModel, ID: strconv.Itoa(id)}, Steps: []workers.Step{
+			{Kind: stepEndModel, Target: strconv.Itoa(id), Why: "its domain is gone"},
+		}})
 	}
 	sort.SliceStable(plans, func(i, j int) bool { return plans[i].Object.String() < plans[j].Object.String() })
 	return plans
@@ -133,7 +144,11 @@ func (p *planner) forgetAnswered() {
 	for _, s := range p.f.ended {
 		over := s.Epoch.Compare(p.w.Epoch)
 		if over == 0 && p.w.wantsDomain() || p.seen.Answered[workers.KeyOf(ended(p.w, s))] {
-			p.do(workers.Step{Kind: stepForget, Target: strconv.Itoa(s.DomID), Params: map[string]string{"uuid": s.UUID}, Why: "its domain is gone"})
+			forget := workers.Step{Kind: stepForget, Target: strconv.Itoa(s.DomID), Params: map[string]string{"uuid": s.UUID}, Why: "its domain is gone"}
+			if p.f.empty() && !p.w.wantsDomain() { // nothing of the VM is here: what it printed was told with its end
+				forget.Params["console"] = string(p.w.VM)
+			}
+			p.do(forget)
 		}
 	}
 }
@@ -153,6 +168,11 @@ func (p *planner) keep(d Domain) {
 	if d.Weight != 0 && p.w.Weight > 0 && d.Weight != p.w.Weight {
 		s := onDomain(stepWeight, d, "it is "+strconv.Itoa(d.Weight))
 		s.Params["weight"] = strconv.Itoa(p.w.Weight)
+		p.do(s)
+	}
+	if p.f.stamp.Resizes < p.w.Resizes {
+		s := onDomain(stepResize, d, fmt.Sprintf("resize %d is wanted: it has %d MiB and %d vCPUs", p.w.Resizes, d.seenMiB(p.f.stamp), d.VCPUs))
+		s.Params["memory"], s.Params["vcpus"], s.Params["resizes"] = strconv.Itoa(p.w.MemoryMiB), strconv.Itoa(p.w.VCPUs), strconv.Itoa(p.w.Resizes)
 		p.do(s)
 	}
 	switch {
@@ -228,16 +248,21 @@ func (p *planner) takeOver(d Domain) {
 
 func (p *planner) config() map[string]string {
 	w := p.w
-	return map[string]string{
+	c := map[string]string{
 		"vm": string(w.VM), "vmname": w.Name, "type": w.Type, "vcpus": strconv.Itoa(w.VCPUs), "memory": strconv.Itoa(w.MemoryMiB),
 		"weight": strconv.Itoa(w.Weight), "kernel": w.Kernel.SHA256, "ramdisk": w.Ramdisk.SHA256, "cmdline": w.Cmdline,
 		"epoch": w.Epoch.String(),
 	}
+	if w.MaxVCPUs > 0 {
+		c["maxvcpus"] = strconv.Itoa(w.MaxVCPUs)
+	}
+	return c
 }
 
 func (p *planner) stamp(kind, target, uuid, why string) workers.Step {
 	return workers.Step{Kind: kind, Target: target, Why: why, Params: map[string]string{
 		"uuid": uuid, "vm": string(p.w.VM), "epoch": p.w.Epoch.String(), "boot": p.seen.Boot, "restarts": strconv.Itoa(p.w.Restarts),
+		"resizes": strconv.Itoa(p.w.Resizes), "type": p.w.Type,
 	}}
 }
 

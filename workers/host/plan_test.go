@@ -37,6 +37,7 @@ type goldenCase struct {
 	domains []host.Domain
 	stamps  []host.Stamp
 	more    []desired.Domain
+	models  []int
 }
 
 func goldenCases() map[string]goldenCase {
@@ -55,7 +56,19 @@ func goldenCases() map[string]goldenCase {
 	asked.Asked = time.Unix(995, 0)
 	otherBoot := stampOf(3, u, vm1, 2)
 	otherBoot.Boot = "b0070000-0000-4000-8000-000000000000"
+	machine, resized := wish(vm1, desired.Running, 2), wish(vm1, desired.Running, 2)
+	machine.Type, machine.MaxVCPUs = events.TypeHVM, 4
+	resized.Resizes, resized.MemoryMiB, resized.VCPUs = 2, 96, 1
+	emulated := []host.Stamp{stampOf(3, u, vm1, 2)}
+	emulated[0].Type = events.TypeHVM
 	return map[string]goldenCase{
+		"hvm_start":              {want: machine},
+		"hvm_runs":               {want: machine, domains: one(dom(3, u, run, "", true)), stamps: emulated, models: []int{3}},
+		"hvm_model_lost":         {want: machine, domains: one(dom(3, u, run, "", true)), stamps: emulated},
+		"hvm_model_left":         {want: wish(vm1, desired.Absent, 2), stamps: emulated, models: []int{3}},
+		"hvm_model_of_nobody":    {want: wish(vm1, desired.Running, 2), domains: one(dom(3, u, run, "", true)), stamps: grant, models: []int{9}},
+		"resize":                 {want: resized, domains: one(dom(3, u, run, "", true)), stamps: grant},
+		"resize_shut_down":       {want: resized, domains: one(dom(3, u, down, "poweroff", true)), stamps: grant},
 		"start":                  {want: wish(vm1, desired.Running, 2)},
 		"start_paused":           {want: wish(vm1, desired.Paused, 2)},
 		"start_two":              {want: wish(vm2, desired.Running, 2), more: []desired.Domain{wish(vm1, desired.Running, 1)}},
@@ -105,7 +118,7 @@ func goldenCases() map[string]goldenCase {
 }
 
 func (c goldenCase) observed() host.Observed {
-	return host.Observed{Boot: bootID, Now: time.Unix(1000, 0), Domains: c.domains, Stamps: c.stamps}
+	return host.Observed{Boot: bootID, Now: time.Unix(1000, 0), Domains: c.domains, Stamps: c.stamps, Models: c.models}
 }
 
 func (c goldenCase) wishes() []host.Wish {

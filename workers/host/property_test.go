@@ -19,7 +19,7 @@ import (
 // and a grant that was told to end never runs again: only the next epoch does.
 func history(t *rapid.T, vm events.VMID, first uint64) []desired.Document {
 	var docs []desired.Document
-	epoch, restarts, ending := uint64(1), 0, false
+	epoch, restarts, ending, resizes := uint64(1), 0, false, 0
 	for i := range rapid.IntRange(1, 7).Draw(t, "documents") {
 		d := wish(vm, rapid.SampledFrom([]string{desired.Running, desired.Running, desired.Paused, desired.Absent, desired.Shutdown}).Draw(t, "want"), 0)
 		ends := d.Want == desired.Absent || d.Want == desired.Shutdown
@@ -30,7 +30,13 @@ func history(t *rapid.T, vm events.VMID, first uint64) []desired.Document {
 			restarts++
 		}
 		ending = ends
-		d.Epoch.Counter, d.Restarts = epoch, restarts
+		if rapid.Bool().Draw(t, "resize") {
+			resizes++
+		}
+		d.Epoch.Counter, d.Restarts, d.Resizes, d.MemoryMiB = epoch, restarts, resizes, 64+resizes%3*64
+		if vm == vm2 {
+			d.Type = events.TypeHVM
+		}
 		docs = append(docs, vmDoc(first+uint64(i), d))
 	}
 	return docs

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"slices"
 	"sort"
 
 	"cloudengine/events"
@@ -42,10 +43,11 @@ type index struct {
 	domains map[events.VMID][]Domain
 	byUUID  map[string][]Domain // without a stamp
 	ended   map[events.VMID][]Stamp
+	left    []int // domids of device models whose domain is gone
 }
 
 func (o Observed) index() index {
-	x := index{map[events.VMID][]Domain{}, map[string][]Domain{}, map[events.VMID][]Stamp{}}
+	x := index{map[events.VMID][]Domain{}, map[string][]Domain{}, map[events.VMID][]Stamp{}, o.leftModels()}
 	there := map[int]string{}
 	for _, d := range o.Domains {
 		there[d.DomID] = d.UUID
@@ -101,6 +103,9 @@ func (o Observed) familyOf(w Wish, x index) family {
 		}
 	}
 	f.adopt(w, x, o)
+	for _, s := range f.ended { // a device model may still write for a domain that is gone
+		f.dying = f.dying || slices.Contains(x.left, s.DomID)
+	}
 	return f
 }
 

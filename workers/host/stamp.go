@@ -23,6 +23,8 @@ type Stamp struct {
 	Restarts int
 	Asked    time.Time // when the guest was last asked to shut down
 	How      string    // set before it is destroyed for good: how it ends (events.EndedDestroyed …)
+	Resizes  int       // of its document, that were carried out
+	Type     string    // that it was made as; empty: not known
 }
 
 // Names of a stamp's nodes. nodeUUID is written last and makes the stamp valid.
@@ -33,6 +35,8 @@ const (
 	nodeRestarts = "restarts"
 	nodeAsked    = "asked"
 	nodeHow      = "how"
+	nodeResizes  = "resizes"
+	nodeType     = "type"
 	nodeUUID     = "uuid"
 )
 
@@ -42,7 +46,7 @@ func stampPath(domid int) string { return StampRoot + "/" + strconv.Itoa(domid) 
 func (s Stamp) nodes() [][2]string {
 	return [][2]string{
 		{nodeVM, string(s.VM)}, {nodeEpoch, s.Epoch.String()}, {nodeBoot, s.Boot},
-		{nodeRestarts, strconv.Itoa(s.Restarts)}, {nodeUUID, s.UUID},
+		{nodeRestarts, strconv.Itoa(s.Restarts)}, {nodeResizes, strconv.Itoa(s.Resizes)}, {nodeType, s.Type}, {nodeUUID, s.UUID},
 	}
 }
 
@@ -58,7 +62,10 @@ func ParseStamp(domid int, nodes map[string]string) (s Stamp, ok bool) {
 	}
 	s = Stamp{
 		DomID: domid, UUID: nodes[nodeUUID], VM: events.VMID(nodes[nodeVM]), Epoch: epoch,
-		Boot: nodes[nodeBoot], Restarts: int(restarts), How: nodes[nodeHow],
+		Boot: nodes[nodeBoot], Restarts: int(restarts), How: nodes[nodeHow], Type: nodes[nodeType],
+	}
+	if n, err := strconv.ParseUint(nodes[nodeResizes], 10, 31); err == nil { // a stamp of an earlier version has none
+		s.Resizes = int(n)
 	}
 	if s.UUID == "" || s.VM == "" || s.Boot == "" {
 		return Stamp{}, false

@@ -15,6 +15,15 @@ type Toolstack interface {
 	// Act does one thing to a domain. Destroying one that is gone is no error.
 	Act(ctx context.Context, a Action, domid int) error
 	SetWeight(ctx context.Context, domid, weight int) error
+	// SetMemory lets a domain have so many MiB of RAM from now on, at most what it was made with. Less is given back by its guest,
+	// in its own time or never; it cannot take it again.
+	SetMemory(ctx context.Context, domid, mib int) error
+	// SetVCPUs says how many vCPUs a guest shall use, at most what its domain was made with.
+	SetVCPUs(ctx context.Context, domid, vcpus int) error
+	// DeviceModels lists the domains that have a device model, sorted; also those of domains that are gone.
+	DeviceModels(ctx context.Context) ([]int, error)
+	// EndModel ends the device model of a domain that is gone. It is no error if there is none.
+	EndModel(ctx context.Context, domid int) error
 	// Release ends what someone else has left behind to act at the end of the domain of that name. It is no error if there is nothing.
 	Release(ctx context.Context, name string) error
 }

@@ -20,8 +20,12 @@ type Worker struct {
 	Tools   Toolstack
 	Store   Store
 	Blobs   Blobs
-	TSCMode string           // of PVH domains
-	Now     func() time.Time // the clock; time.Now
+	TSCMode string // of PVH and HVM domains; empty leaves it to Xen
+	// Console says in which file the consoles of a name are kept; nil: HVM domains have no serial port.
+	Console func(name string) string
+	// ForgetConsole removes what a VM's domains have printed; may be nil.
+	ForgetConsole func(vm events.VMID) error
+	Now           func() time.Time // the clock; time.Now
 
 	reader   reader
 	mu       sync.Mutex
@@ -53,10 +57,16 @@ func (w *Worker) Unanswered() {
 func (w *Worker) Observe(ctx context.Context) (Observed, error) {
 	o := Observed{Boot: w.Boot, Now: w.now(), Blobs: map[string]bool{}, Answered: map[workers.EndKey]bool{}}
 	var err error
+	if o.Models, err = w.Tools.DeviceModels(ctx); err != nil {
+		return Observed{}, err
+	}
 	if o.Domains, err = w.Tools.List(ctx); err != nil {
 		return Observed{}, err
 	}
 	if o.Stamps, err = w.stamps(ctx); err != nil {
+		return Observed{}, err
+	}
+	if err := w.missingModels(ctx, &o); err != nil {
 		return Observed{}, err
 	}
 	have, err := w.Blobs.Have()
@@ -106,7 +116,7 @@ func (w *Worker) stamps(ctx context.Context) ([]Stamp, error) {
 
 func (w *Worker) readStamp(ctx context.Context, domid int) (Stamp, bool, error) {
 	nodes := map[string]string{}
-	for _, n := range []string{nodeVM, nodeEpoch, nodeBoot, nodeRestarts, nodeAsked, nodeHow, nodeUUID} {
+	for _, n := range []string{nodeVM, nodeEpoch, nodeBoot, nodeRestarts, nodeAsked, nodeHow, nodeResizes, nodeType, nodeUUID} {
 		v, err := w.Store.Read(ctx, stampPath(domid)+"/"+n)
 		if err != nil && !errors.Is(err, ErrNoNode) {
 			return Stamp{}, false, fmt.Errorf("read stamp of domain %d: %w", domid, err)
@@ -139,6 +149,8 @@ func (w *Worker) Apply(ctx context.Context, s workers.Step) error {
 		return w.create(ctx, s)
 	case stepForget:
 		return w.forget(ctx, s)
+	case stepEndModel:
+		return w.endModel(ctx, s)
 	}
 	domid, err := w.target(ctx, s)
 	if err != nil {
@@ -161,6 +173,8 @@ func (w *Worker) Apply(ctx context.Context, s workers.Step) error {
 			return workers.Permanent(fmt.Errorf("read weight: %w", err))
 		}
 		return w.Tools.SetWeight(ctx, domid, n)
+	case stepResize:
+		return w.resize(ctx, domid, s)
 	case stepAsk:
 		if err := w.Store.Write(ctx, stampPath(domid)+"/"+nodeAsked, formatTime(w.now())); err != nil {
 			return fmt.Errorf("note that the guest was asked: %w", err)
@@ -211,6 +225,9 @@ func (w *Worker) create(ctx context.Context, s workers.Step) error {
 	c, err := configOf(s, w.TSCMode, w.Blobs.Path)
 	if err != nil {
 		return workers.Permanent(err)
+	}
+	if c.Type == events.TypeHVM && w.Console != nil {
+		c.Console = w.Console(c.Name)
 	}
 	if err := w.Tools.Create(ctx, c); err != nil {
 		return err
@@ -265,8 +282,13 @@ func stampOfStep(domid int, s workers.Step) (Stamp, error) {
 	if err != nil {
 		return Stamp{}, fmt.Errorf("read restarts: %w", err)
 	}
+	resizes, err := strconv.Atoi(s.Params["resizes"])
+	if err != nil {
+		return Stamp{}, fmt.Errorf("read resizes: %w", err)
+	}
 	return Stamp{
 		DomID: domid, UUID: s.Params["uuid"], VM: events.VMID(s.Params["vm"]), Epoch: epoch, Boot: s.Params["boot"], Restarts: restarts,
+		Resizes: resizes, Type: s.Params["type"],
 	}, nil
 }
 
@@ -293,10 +315,14 @@ func (w *Worker) destroy(ctx context.Context, domid int, s workers.Step) error {
 			return fmt.Errorf("note how the domain ends: %w", err)
 		}
 	}
-	return w.Tools.Act(ctx, ActDestroy, domid)
+	if err := w.Tools.Act(ctx, ActDestroy, domid); err != nil {
+		return err
+	}
+	return w.modelEnds(ctx, domid)
 }
 
-// forget removes a stamp, if it still is the one that the plan meant.
+// forget removes a stamp, if it still is the one that the plan meant, and before it what the domains of its VM have printed, if they are
+// not needed any more.
 func (w *Worker) forget(ctx context.Context, s workers.Step) error {
 	domid, err := strconv.Atoi(s.Target)
 	if err != nil {
@@ -308,6 +334,11 @@ func (w *Worker) forget(ctx context.Context, s workers.Step) error {
 	}
 	if err != nil {
 		return fmt.Errorf("read stamp: %w", err)
+	}
+	if vm := s.Params["console"]; vm != "" && w.ForgetConsole != nil {
+		if err := w.ForgetConsole(events.VMID(vm)); err != nil {
+			return err
+		}
 	}
 	return w.Store.Remove(ctx, stampPath(domid))
 }

@@ -77,7 +77,29 @@ func (x *XL) Info(ctx context.Context) (Info, error) {
 	if err != nil {
 		return Info{}, err
 	}
-	return ParseInfo(out)
+	info, err := ParseInfo(out)
+	if err != nil {
+		return Info{}, err
+	}
+	_, err = os.Stat(DeviceModel)
+	info.DeviceModel = err == nil
+	info.Dom0MiB, err = availableMiB("/proc/meminfo")
+	return info, err
+}
+
+// availableMiB reads how much of this system's memory could still be used.
+func availableMiB(path string) (int, error) {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return 0, fmt.Errorf("read memory of the control domain: %w", err)
+	}
+	for line := range strings.SplitSeq(string(raw), "\n") {
+		if f := strings.Fields(line); len(f) == 3 && f[0] == "MemAvailable:" {
+			kib, err := strconv.ParseUint(f[1], 10, 40)
+			return int(kib >> 10), err
+		}
+	}
+	return 0, fmt.Errorf("read memory of the control domain: no MemAvailable: %w", errShape)
 }
 
 // List gives all domains with their weights. A weight that cannot be read is 0; a domain that cannot be read is an error.
@@ -130,6 +152,9 @@ func (x *XL) Create(ctx context.Context, c Config) error {
 // Act does one thing to a domain.
 func (x *XL) Act(ctx context.Context, a Action, domid int) error {
 	_, err := x.run(ctx, string(a), strconv.Itoa(domid))
+	if a == ActDestroy {
+		_ = os.Remove(modelRoot(domid)) // an empty directory, if there is one
+	}
 	if err == nil || a != ActDestroy {
 		return err
 	}
@@ -143,6 +168,18 @@ func (x *XL) Act(ctx context.Context, a Action, domid int) error {
 		}
 	}
 	return nil // it is gone, which is what was asked for
+}
+
+// SetMemory sets the balloon's target and the limit.
+func (x *XL) SetMemory(ctx context.Context, domid, mib int) error {
+	_, err := x.run(ctx, "mem-set", strconv.Itoa(domid), strconv.Itoa(mib)+"m")
+	return err
+}
+
+// SetVCPUs tells the guest by xenstore, and an HVM domain's device model too.
+func (x *XL) SetVCPUs(ctx context.Context, domid, vcpus int) error {
+	_, err := x.run(ctx, "vcpu-set", strconv.Itoa(domid), strconv.Itoa(vcpus))
+	return err
 }
 
 // SetWeight sets the weight of the credit scheduler, 1 to 65535.

@@ -35,6 +35,7 @@ type agent struct {
 	loop     *workers.Loop[host.Observed]
 	reporter *workers.Reporter
 	bus      *bus
+	consoles *consoles
 
 	asking  sync.Mutex
 	askedMS int64 // CPU time that measuring took itself, in calls of xl
@@ -70,17 +71,21 @@ func newAgent(ctx context.Context, o options, c boot.Config, log *slog.Logger) (
 
 // wire joins worker, loop and reporter.
 func (a *agent) wire() {
-	w := &host.Worker{Boot: a.conf.BootID, Tools: a.edges.tools, Store: a.edges.store, Blobs: a.edges.blobs, TSCMode: a.opt.tsc}
+	w := &host.Worker{
+		Boot: a.conf.BootID, Tools: a.edges.tools, Store: a.edges.store, Blobs: a.edges.blobs, TSCMode: a.opt.tsc,
+		Console: boot.ConsolePath, ForgetConsole: a.edges.forget,
+	}
+	a.consoles = &consoles{log: a.log, read: a.consoleTail, tails: map[workers.EndKey][]byte{}, sent: map[string]bool{}}
 	a.worker = w
 	a.reporter = &workers.Reporter{
 		Machine: a.machine, Boot: a.conf.BootID, Capacity: func() *events.Capacity { return a.capacity },
 		Next: a.keep.next, Send: a.bus.report, Log: a.log,
 		Drain:     func() { a.loop.Drain() },
-		Answered:  func(e []events.DomainEnded) { w.Answered(e); a.loop.Wake() },
+		Answered:  func(e []events.DomainEnded) { a.consoles.answered(e); w.Answered(e); a.loop.Wake() },
 		Forgotten: w.Unanswered,
 	}
 	a.loop = workers.NewLoop(w, a.wishes, workers.Options{
-		Log: a.log, Publish: a.reporter.Offer, Keep: a.keep.keep, Interval: a.opt.tick,
+		Log: a.log, Publish: func(s workers.Snapshot) { a.reporter.Offer(a.consoles.name(s)) }, Keep: a.keep.keep, Interval: a.opt.tick,
 		Report: func(r events.Ref) events.Ref {
 			if r.Kind == desired.KindDomain {
 				r.Kind = events.KindVM

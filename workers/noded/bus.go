@@ -242,6 +242,7 @@ func (b *bus) report(ctx context.Context, _ uint64, body []byte) (events.Answer,
 	if err != nil {
 		return events.Answer{}, err
 	}
+	b.a.consoles.send(ctx, nc, b.a.machine, b.a.conf.BootID, body)
 	return ask(ctx, nc, events.ReportSubject(b.a.machine, events.ReportState), body, reportTimeout)
 }
 

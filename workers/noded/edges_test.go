@@ -110,8 +110,20 @@ func TestFlags(t *testing.T) {
 		t.Error("a runner that is not known was taken")
 	}
 	o, err := parseFlags(nil)
-	if err != nil || o.runner != "xl" || o.tsc != "native" || o.run != "/run/cloudengine" {
+	if err != nil || o.runner != "xl" || o.tsc != "" || o.run != "/run/cloudengine" {
 		t.Errorf("%+v, %v", o, err)
+	}
+}
+
+// What the machine's processors need is said by who boots it.
+func TestWordOfTheKernel(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "cmdline")
+	must(t, os.WriteFile(file, []byte("console=hvc0 xce.tsc_mode=a ce.tsc_mode=native quiet\n"), 0o600))
+	if got := kernelWord(file, "ce.tsc_mode"); got != "native" {
+		t.Errorf("got %q", got)
+	}
+	if got := kernelWord(file, "ce.other") + kernelWord(file+".none", "console"); got != "" {
+		t.Errorf("got %q", got)
 	}
 }
 

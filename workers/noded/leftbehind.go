@@ -9,28 +9,46 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"cloudengine/workers/host"
 )
 
-// endLeftBehind kills the programs that hold the lock file and that no agent waits for: calls of xl whose agent was killed, and that hang.
-// A living agent ends its own. It returns how many it killed.
-func endLeftBehind(lock string) (killed int, err error) {
-	if lock, err = filepath.Abs(lock); err != nil {
-		return 0, fmt.Errorf("find lock: %w", err)
+// leftBehind lists the programs that have the mark open and that no agent waits for: calls of xl whose agent was killed. Device models
+// are none of them.
+func leftBehind(mark string) ([]int, error) {
+	mark, err := filepath.Abs(mark)
+	if err != nil {
+		return nil, fmt.Errorf("find mark: %w", err)
 	}
 	all, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
-		return 0, fmt.Errorf("list processes: %w", err)
+		return nil, fmt.Errorf("list processes: %w", err)
 	}
+	var out []int
 	for _, dir := range all {
 		pid, err := strconv.Atoi(filepath.Base(dir))
-		if err != nil || !holds(pid, lock) || ofAnAgent(pid) {
-			continue
+		if err == nil && holds(pid, mark) && !host.IsDeviceModel(pid) && !ofAnAgent(pid) {
+			out = append(out, pid)
 		}
+	}
+	return out, nil
+}
+
+// endLeftBehind kills what was left behind and hangs. A living agent ends its own. It returns how many it killed.
+func endLeftBehind(mark string) (killed int, err error) {
+	left, err := leftBehind(mark)
+	if err != nil {
+		return 0, err
+	}
+	if mark, err = filepath.Abs(mark); err != nil {
+		return 0, fmt.Errorf("find mark: %w", err)
+	}
+	for _, pid := range left {
 		fd, err := unix.PidfdOpen(pid, 0)
 		if err != nil {
 			continue // it has ended
 		}
-		if holds(pid, lock) { // still, so the number is not another program's by now
+		if holds(pid, mark) && !host.IsDeviceModel(pid) { // still, so the number is not another program's by now
 			if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err == nil {
 				killed++
 			}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -11,15 +12,16 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"cloudengine/workers/host"
 )
 
-// withLock starts a shell that inherits a lock on the file, as a call of xl does, and gives what it prints.
-func withLock(t *testing.T, dir, script string) string {
+// withMark starts a shell that inherits the mark of tools, as a call of xl does, and gives what it prints.
+func withMark(t *testing.T, dir, script string) string {
 	t.Helper()
-	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	f, err := os.OpenFile(filepath.Join(dir, "tools"), os.O_CREATE|os.O_RDWR, 0o600)
 	must(t, err)
-	defer f.Close() // the lock lives on in the shell and what it starts
-	must(t, unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB))
+	defer f.Close()
 	cmd := exec.Command("sh", "-c", script)
 	cmd.ExtraFiles = []*os.File{f}
 	out, err := cmd.Output()
@@ -30,7 +32,7 @@ func withLock(t *testing.T, dir, script string) string {
 // Seen on real Xen: the agent was killed while xl hung, and its successor waited for it for ever.
 func TestCallThatWasLeftBehindAndHangsIsEnded(t *testing.T) {
 	dir := t.TempDir()
-	pid, err := strconv.Atoi(withLock(t, dir, "sleep 600 >/dev/null 2>&1 & echo $!"))
+	pid, err := strconv.Atoi(withMark(t, dir, "sleep 600 >/dev/null 2>&1 & echo $!"))
 	must(t, err)
 	t.Cleanup(func() { _ = unix.Kill(pid, unix.SIGKILL) })
 	lock, err := lockRun(t.Context(), dir, 300*time.Millisecond, slog.New(slog.DiscardHandler))
@@ -41,7 +43,7 @@ func TestCallThatWasLeftBehindAndHangsIsEnded(t *testing.T) {
 // What an agent still waits for is its own business.
 func TestCallOfALivingAgentIsLeftAlone(t *testing.T) {
 	dir := t.TempDir()
-	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	f, err := os.OpenFile(filepath.Join(dir, "tools"), os.O_CREATE|os.O_RDWR, 0o600)
 	must(t, err)
 	defer f.Close()
 	cmd := exec.Command("sleep", "600")
@@ -50,5 +52,30 @@ func TestCallOfALivingAgentIsLeftAlone(t *testing.T) {
 	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
 	if n, err := endLeftBehind(f.Name()); err != nil || n != 0 {
 		t.Fatalf("%d killed, %v", n, err)
+	}
+}
+
+// A device model lives as long as its domain, and has inherited what its xl had open: the next agent must not wait for it, nor end it.
+func TestDeviceModelIsNotLeftBehind(t *testing.T) {
+	dir := t.TempDir()
+	model := filepath.Join(dir, "xen-qemu-system-i386")
+	sh, err := exec.LookPath("sh")
+	must(t, err)
+	body, err := os.ReadFile(sh)
+	must(t, err)
+	must(t, os.WriteFile(model, body, 0o700))
+	pid, err := strconv.Atoi(withMark(t, dir, model+" -c 'kill -STOP $$' -xen-domid 7 </dev/null >/dev/null 2>&1 & echo $!"))
+	must(t, err)
+	t.Cleanup(func() { _ = unix.Kill(pid, unix.SIGKILL) })
+	if !host.IsDeviceModel(pid) {
+		t.Fatal("the test's device model does not look like one")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	mark, err := lockRun(ctx, dir, time.Millisecond, slog.New(slog.DiscardHandler))
+	must(t, err)
+	must(t, mark.Close())
+	if unix.Kill(pid, 0) != nil {
+		t.Fatal("it was killed")
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -38,6 +39,8 @@ type options struct {
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	// Inherited by device models: one whose log is full (libxl limits its files) loses what it would write, and does not die of it.
+	signal.Ignore(syscall.SIGXFSZ)
 	err := run(ctx, os.Args, os.Stdout)
 	stop()
 	if err != nil && !errors.Is(err, context.Canceled) {
@@ -79,6 +82,25 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	return a.run(ctx)
 }
 
+// fromKernel is the value of a flag that the machine's kernel command line decides: a fact of the machine, told by who boots it. On real
+// processors Xen's own choice is right: it lets domains read the TSC where that is reliable. Emulated processors look unreliable, so that
+// each read would be emulated a second time, by Xen; and some let Xen's emulation fail (RDTSCP under QEMU's SVM).
+const fromKernel = "kernel"
+
+// kernelWord gives the value of key=value on a kernel command line.
+func kernelWord(file, key string) string {
+	line, err := os.ReadFile(file)
+	if err != nil {
+		return ""
+	}
+	for _, word := range strings.Fields(string(line)) {
+		if v, ok := strings.CutPrefix(word, key+"="); ok {
+			return v
+		}
+	}
+	return ""
+}
+
 func parseFlags(args []string) (options, error) {
 	var o options
 	f := flag.NewFlagSet("noded", flag.ContinueOnError)
@@ -89,11 +111,14 @@ func parseFlags(args []string) (options, error) {
 	f.StringVar(&o.state, "state", "", "recording: `file` that keeps the model over restarts of the agent")
 	f.StringVar(&o.record, "record", "", "append a line of JSON to `file` for each call of the toolstack")
 	f.IntVar(&o.memory, "memory", 65536, "recording: `MiB` of the model")
-	f.StringVar(&o.tsc, "tsc-mode", "native", "tsc_mode of PVH domains; empty leaves it to Xen")
+	f.StringVar(&o.tsc, "tsc-mode", fromKernel, "tsc_mode of PVH and HVM domains; empty leaves it to Xen; "+fromKernel+": the word ce.tsc_mode of the kernel's command line says it")
 	f.DurationVar(&o.tick, "interval", 15*time.Second, "longest time between two looks at the machine")
 	f.BoolVar(&o.verbose, "v", false, "log more")
 	if err := f.Parse(args); err != nil {
 		return o, err
+	}
+	if o.tsc == fromKernel {
+		o.tsc = kernelWord("/proc/cmdline", "ce.tsc_mode")
 	}
 	if o.runner != "xl" && o.runner != "recording" {
 		return o, fmt.Errorf("flag --runner: %q is neither xl nor recording", o.runner)

@@ -12,7 +12,6 @@ import (
 
 	"cloudengine/events"
 	"cloudengine/workers"
-	"cloudengine/workers/boot"
 	"cloudengine/workers/host"
 )
 
@@ -84,12 +83,25 @@ func (a *agent) console(body []byte) any {
 		ans.Error = refused(events.CodeNotFound, "nothing in this boot is known of VM %.64s", q.VM)
 		return ans
 	}
-	text, err := boot.ReadConsole(name, int64(min(q.Bytes, consoleMost)))
+	text, err := a.edges.console(name, int64(min(q.Bytes, consoleMost)))
 	if err != nil {
 		ans.Error = refused(events.CodeUnavailable, "%v", err)
 	}
 	ans.Data = text
 	return ans
+}
+
+// consoleTail gives what is sent with a VM's end.
+func (a *agent) consoleTail(vm events.VMID) []byte {
+	name, ok := a.consoleName(vm)
+	if !ok {
+		return nil
+	}
+	text, err := a.edges.console(name, events.MaxConsoleTail)
+	if err != nil {
+		a.log.Warn("the end of a console is not read", "vm", vm, "err", err)
+	}
+	return text
 }
 
 // consoleName finds under what name a VM's domain printed. A document that wants no domain does not name it, its console's file does.

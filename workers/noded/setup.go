@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"cloudengine/events"
 	"cloudengine/workers/boot"
 	"cloudengine/workers/host"
 	"cloudengine/workers/workertest"
@@ -47,37 +48,63 @@ func bringUp(ctx context.Context, o options, log *slog.Logger) (boot.Config, err
 // leftBehindTime is how long a call of xl may go on after its agent was killed: as long as the agent itself would have let it.
 const leftBehindTime = 120 * time.Second
 
-// lockRun waits until no other agent, and no xl that one has left behind, works on this machine. It returns the lock. What is left behind
-// and hangs is killed after patience, and again after each patience.
+// lockRun waits until no other agent, and no xl that one has left behind, works on this machine. An agent holds the lock and gives it to
+// nobody; each xl inherits the file that is returned, and is known by it. What is left behind and hangs is killed after patience, and
+// again after each patience. A device model inherits the file too, but works for its domain and not for an agent.
 func lockRun(ctx context.Context, dir string, patience time.Duration, log *slog.Logger) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open lock: %w", err)
 	}
+	agentLock = lock // for as long as this program lives
+	tools, err := os.OpenFile(filepath.Join(dir, "tools"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open the mark of tools: %w", err), lock.Close())
+	}
 	began := time.Now()
 	for tries := 0; ; tries++ {
-		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if err == nil {
-			_, err = f.WriteAt(fmt.Appendf(nil, "%-10d\n", os.Getpid()), 0) // for people
-			return f, err
+		free, err := takeLock(lock, tools)
+		if free && err == nil {
+			return tools, nil
 		}
-		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
-			return nil, errors.Join(fmt.Errorf("lock %s: %w", f.Name(), err), f.Close())
+		if err != nil {
+			return nil, errors.Join(err, tools.Close(), lock.Close())
 		}
 		if tries%100 == 0 {
 			log.Warn("waiting for another agent, or a call of xl that it left behind")
 		}
 		if time.Since(began) > patience {
-			n, err := endLeftBehind(f.Name())
+			n, err := endLeftBehind(tools.Name())
 			log.Warn("what an agent left behind was killed", "processes", n, "err", err)
 			began = time.Now()
 		}
 		select {
 		case <-ctx.Done():
-			return nil, errors.Join(ctx.Err(), f.Close())
+			return nil, errors.Join(ctx.Err(), tools.Close(), lock.Close())
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
+}
+
+// agentLock keeps the lock from being closed by the garbage collector.
+var agentLock *os.File
+
+// takeLock says whether the lock is ours and nobody that was left behind is at work. Who starts an xl holds the lock, and its child does
+// until it has become xl and shows the mark: so there is no moment at which one is not seen.
+func takeLock(lock, tools *os.File) (bool, error) {
+	err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) || errors.Is(err, unix.EINTR) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("lock %s: %w", lock.Name(), err)
+	}
+	left, err := leftBehind(tools.Name())
+	if err != nil || len(left) > 0 {
+		return false, err
+	}
+	_, err = lock.WriteAt(fmt.Appendf(nil, "%-10d\n", os.Getpid()), 0) // for people
+	return true, err
 }
 
 // edges are the toolstack, xenstore and the files, real or modelled.
@@ -86,6 +113,9 @@ type edges struct {
 	store host.Store
 	blobs host.Blobs
 	watch func(ctx context.Context, changed func()) error // may be nil
+
+	console func(name string, limit int64) ([]byte, error) // the last bytes that the domain of a name printed
+	forget  func(vm events.VMID) error                     // removes what a VM's domains printed
 }
 
 func openEdges(o options, c boot.Config, lock *os.File, needed func() map[string]bool) (edges, error) {
@@ -99,8 +129,9 @@ func openEdges(o options, c boot.Config, lock *os.File, needed func() map[string
 	x := &host.Xenstore{Socket: host.XenstoreSocket}
 	return edges{
 		tools: &host.XL{Path: boot.XenBin + "/xl", Dir: filepath.Join(o.run, "domains"), Lock: lock, Called: func(args []string) { rec(strings.Join(args, " ")) }},
-		store: x, watch: x.Watch,
-		blobs: &host.BlobCache{Dir: filepath.Join(o.run, "blobs"), Base: c.HTTP, Limit: blobLimit, Needed: needed},
+		store: x, watch: x.Watch, console: boot.ReadConsole,
+		forget: func(vm events.VMID) error { return boot.ForgetConsoles(host.DomainName(vm, "")) },
+		blobs:  &host.BlobCache{Dir: filepath.Join(o.run, "blobs"), Base: c.HTTP, Limit: blobLimit, Needed: needed},
 	}, nil
 }
 
@@ -124,7 +155,13 @@ func modelEdges(o options, rec func(string)) (edges, error) {
 	if o.state != "" {
 		h.Save = func(m workertest.Machine) error { return writeJSON(o.state, m) }
 	}
-	return edges{tools: h, store: h, blobs: workertest.Blobs{}}, nil
+	return edges{
+		tools: h, store: h, blobs: workertest.Blobs{},
+		console: func(name string, _ int64) ([]byte, error) {
+			return []byte("the model's console of " + name + "\n"), nil
+		},
+		forget: func(events.VMID) error { return nil },
+	}, nil
 }
 
 // openRecord gives a function that appends {"time","call"} lines; it is safe for concurrent use.

@@ -217,7 +217,7 @@ while [ $# -gt 0 ]; do
 done
 `
 
-func mustSimulator(t testing.TB) *simulator {
+func mustSimulator(t testing.TB, more ...string) *simulator {
 	t.Helper()
 	if _, err := exec.LookPath("ipmi_sim"); err != nil {
 		t.Fatal("ipmi_sim is missing: apt-get install -y --no-install-recommends openipmi")
@@ -227,7 +227,7 @@ func mustSimulator(t testing.TB) *simulator {
 	s.write("power", "0", 0o644)
 	s.write("boot", "none", 0o644)
 	s.write("chassis", fmt.Sprintf(simChassis, s.dir), 0o755)
-	s.write("lan.conf", fmt.Sprintf(simConfig, port, s.dir, testPassword), 0o600)
+	s.write("lan.conf", fmt.Sprintf(simConfig, port, s.dir, testPassword)+strings.Join(more, ""), 0o600)
 	s.write("cmds.emu", simCommands, 0o644)
 	s.target = Target{Address: fmt.Sprintf("127.0.0.1:%d", port), User: "operator", Password: []byte(testPassword)}
 	log, err := os.Create(filepath.Join(s.dir, "log"))

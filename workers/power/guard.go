@@ -46,6 +46,7 @@ const (
 	rmcpPlus = 0x06
 
 	typeIPMI         = 0x00
+	typeSOL          = 0x01
 	typeOpenRequest  = 0x10
 	typeOpenResponse = 0x11
 	typeRAKP1        = 0x12
@@ -150,7 +151,7 @@ func (g *guard) admit(p []byte) error {
 	switch p[atType] {
 	case typeOpenResponse, typeRAKP2, typeRAKP4:
 		return g.admitSetup(p[atType], p[atSession:atLength], body)
-	case typeIPMI | flagEncrypted | flagAuthenticated:
+	case typeIPMI | flagEncrypted | flagAuthenticated, typeSOL | flagEncrypted | flagAuthenticated:
 		return g.admitSession(p, size)
 	}
 	return errNotAdmitted

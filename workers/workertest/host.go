@@ -37,6 +37,7 @@ type Machine struct {
 	NextID   int
 	Guests   map[int]*Guest
 	Nodes    map[string]string
+	Models   map[int]bool // domids of device models
 }
 
 // Host is the model. It is safe for concurrent use.
@@ -80,6 +81,9 @@ func NewHost(memoryMiB int) *Host {
 func Restore(m Machine) *Host {
 	if m.Guests == nil {
 		m.Guests = map[int]*Guest{}
+	}
+	if m.Models == nil {
+		m.Models = map[int]bool{}
 	}
 	if m.Nodes == nil {
 		m.Nodes = map[string]string{}
@@ -212,7 +216,7 @@ func (h *Host) Info(context.Context) (host.Info, error) {
 	}
 	return host.Info{
 		Version: "4.17.model", PCPUs: h.m.PCPUs, TotalMiB: h.m.TotalMiB, FreeMiB: h.m.FreeMiB,
-		VirtCaps: []string{"pv", "hvm", "hap"}, Scheduler: "credit",
+		VirtCaps: []string{"pv", "hvm", "hap"}, Scheduler: "credit", DeviceModel: true, Dom0MiB: 1024,
 	}, nil
 }
 
@@ -259,6 +263,10 @@ func (h *Host) Create(_ context.Context, c host.Config) error {
 			g.Weight = 256
 		}
 		h.m.Guests[id] = g
+		if c.Type == events.TypeHVM {
+			h.m.Models[id] = true
+			g.MemoryMiB--
+		}
 		if half {
 			g.Name = "(null)"
 			return nil
@@ -266,6 +274,10 @@ func (h *Host) Create(_ context.Context, c host.Config) error {
 		dir := "/local/domain/" + strconv.Itoa(id)
 		h.setNode(dir+"/name", c.Name)
 		h.setNode(dir+"/vm", "/vm/"+c.UUID)
+		h.setNode(dir+"/memory/static-max", strconv.Itoa(c.MemoryMiB<<10))
+		for i := range max(c.VCPUs, c.MaxVCPUs) {
+			h.setNode(dir+"/cpu/"+strconv.Itoa(i)+"/availability", "online")
+		}
 		return nil
 	}
 	return h.change("create "+c.Name, func() error { return make(false) }, func() { _ = make(true) })
@@ -291,6 +303,7 @@ func (h *Host) act(a host.Action, domid int) error {
 	case a == host.ActDestroy && ok:
 		h.m.FreeMiB += g.Config.MemoryMiB + overheadMiB
 		delete(h.m.Guests, domid)
+		delete(h.m.Models, domid)
 		h.removeNodes("/local/domain/" + strconv.Itoa(domid))
 		return nil
 	case a == host.ActDestroy:

@@ -20,6 +20,7 @@ type T interface {
 // Guests says what the suite's domains boot: the test guest, which obeys ce.after=<seconds>:<poweroff|reboot|crash>.
 type Guests struct {
 	Kernel, Ramdisk string
+	BzImage         string // its kernel as HVM domains boot it; empty: the suite makes no HVM domain
 }
 
 // patience bounds each wait of the suite; an emulated machine is slow.
@@ -44,6 +45,9 @@ func Suite(ctx context.Context, t T, tools host.Toolstack, store host.Store, g G
 		t.Fatalf("info is not plausible: %+v", info)
 	}
 	for i, kind := range info.Types() {
+		if kind == events.TypeHVM && g.BzImage == "" {
+			continue
+		}
 		s.life(kind, "5e1f7e57-0000-4000-8000-00000000000"+strconv.Itoa(i))
 	}
 	for i, word := range []string{"poweroff", "reboot", "crash"} {
@@ -85,10 +89,14 @@ func (s *suite) nodes() {
 }
 
 func (s *suite) config(kind, uuid, extra string) host.Config {
-	return host.Config{
+	c := host.Config{
 		Name: "ce-suite-" + uuid[24:], UUID: uuid, Type: kind, VCPUs: 2, MemoryMiB: 128, Weight: 3, TSCMode: "native",
 		Kernel: s.guests.Kernel, Ramdisk: s.guests.Ramdisk, Cmdline: "console=hvc0 quiet ce.name=suite " + extra,
 	}
+	if kind == events.TypeHVM {
+		c.Kernel, c.Cmdline = s.guests.BzImage, "console=ttyS0 quiet pci=noearly iommu=noaperture ce.name=suite "+extra
+	}
+	return c
 }
 
 // find gives the domain of a UUID and how many there are.
@@ -132,7 +140,7 @@ func (s *suite) create(c host.Config) host.Domain {
 	s.must(s.tools.Create(s.ctx, c), "create "+c.Type)
 	took := time.Since(began)
 	d, n := s.find(c.UUID)
-	if n != 1 || d.State != events.DomainPaused || d.Ran || d.Name != c.Name || d.MemoryMiB != c.MemoryMiB || d.Weight != c.Weight {
+	if n != 1 || d.State != events.DomainPaused || d.Ran || d.Name != c.Name || d.MemoryMiB != listed(c, c.MemoryMiB) || d.Weight != c.Weight {
 		s.Fatalf("after create %s there are %d: %+v", c.Type, n, d)
 	}
 	dir := "/local/domain/" + strconv.Itoa(d.DomID)
@@ -146,6 +154,38 @@ func (s *suite) create(c host.Config) host.Domain {
 	s.must(err, "info")
 	s.Logf("create %s %d MiB %d vcpus took %s; memory taken %d MiB", c.Type, c.MemoryMiB, c.VCPUs, took.Round(time.Millisecond), before.FreeMiB-after.FreeMiB)
 	return d
+}
+
+// listed is the RAM that the hypervisor counts: of an HVM domain's a little less.
+func listed(c host.Config, mib int) int {
+	if c.Type == events.TypeHVM {
+		return mib - 1
+	}
+	return mib
+}
+
+// models checks whether a domain has a device model.
+func (s *suite) models(domid int, want bool) {
+	all, err := s.tools.DeviceModels(s.ctx)
+	s.must(err, "list device models")
+	if slices.Contains(all, domid) != want {
+		s.Fatalf("device models of domains %v; domain %d should have one: %t", all, domid, want)
+	}
+}
+
+// resize: what is running becomes smaller, and as large as before.
+func (s *suite) resize(c host.Config, domid int) {
+	for _, mib := range []int{c.MemoryMiB - 24, c.MemoryMiB} {
+		began := time.Now()
+		s.must(s.tools.SetMemory(s.ctx, domid, mib), "set memory")
+		for d, _ := s.find(c.UUID); d.MemoryMiB != listed(c, mib); d, _ = s.find(c.UUID) {
+			if time.Since(began) > patience {
+				s.Fatalf("it has %d MiB, want %d", d.MemoryMiB, listed(c, mib))
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		s.Logf("%d MiB after %s", mib, time.Since(began).Round(time.Millisecond))
+	}
 }
 
 func (s *suite) act(a host.Action, domid int) {
@@ -173,6 +213,8 @@ func (s *suite) life(kind, uuid string) {
 	s.act(host.ActPause, d.DomID)
 	s.until(uuid, events.DomainPaused, "")
 	s.act(host.ActUnpause, d.DomID)
+	s.models(d.DomID, kind == events.TypeHVM)
+	s.resize(c, d.DomID)
 	s.shutdown(uuid, d.DomID)
 	if d, _ = s.find(uuid); !d.Ran {
 		s.Fatalf("the domain ran and does not say so: %+v", d)
@@ -206,6 +248,7 @@ func (s *suite) gone(d host.Domain) {
 	if _, n := s.find(d.UUID); n != 0 {
 		s.Fatalf("%d domains after destroy", n)
 	}
+	s.models(d.DomID, false)
 	s.must(s.tools.Act(s.ctx, host.ActDestroy, d.DomID), "destroy what is gone")
 	if _, err := s.store.Read(s.ctx, dir+"/vm"); !errors.Is(err, host.ErrNoNode) {
 		s.Fatalf("%s/vm is still there: %v", dir, err)

@@ -93,8 +93,13 @@ func (c *Client) SetSecret(ctx context.Context, name string, value []byte, opts 
 
 // Console reads the end of a VM's console.
 func (c *Client) Console(ctx context.Context, vm events.VMID, last int) (wire.ConsoleAnswer, error) {
+	return c.ConsoleOf(ctx, wire.ConsoleRequest{VM: vm, Bytes: last})
+}
+
+// ConsoleOf reads the end of a VM's console, or of its last run's.
+func (c *Client) ConsoleOf(ctx context.Context, r wire.ConsoleRequest) (wire.ConsoleAnswer, error) {
 	var a wire.ConsoleAnswer
-	body, err := encode(wire.ConsoleRequest{VM: vm, Bytes: last})
+	body, err := encode(r)
 	if err != nil {
 		return a, fmt.Errorf("encode console request: %w", err)
 	}

@@ -132,6 +132,15 @@ func (r *run) files(ctx context.Context, out *verify.List) (checked int, err err
 		for _, s := range secrets {
 			list.Add(c.SecretFinding(s, r.cfg.Secret(s.Name, s.Fingerprint))...)
 		}
+		if r.cfg.Image == nil {
+			return list.All, nil
+		}
+		images := c.Images()
+		checked += len(images)
+		for _, version := range images {
+			r.say(wire.VerifyProgress{Section: verify.Files, Doing: "boot image " + version})
+			list.Add(c.ImageFinding(version, r.cfg.Image(version))...)
+		}
 		return list.All, nil
 	})
 	out.Add(found...)

@@ -93,7 +93,7 @@ func (r *run) log(ctx context.Context, wanted bool) error {
 	out := verify.List{Limit: maxFindings}
 	if r.fold.broken != nil {
 		out.Add(verify.Finding{Section: verify.Log, Severity: verify.Critical, Check: "chain", Kind: "log", ID: fmt.Sprint(at.Number), Name: fmt.Sprintf("after decision %d", at.Number),
-			What: r.fold.broken.Error(), Next: "nothing after it can be trusted: stop the server, keep a copy of its data, and restore the log from a backup or another server"})
+			What: r.fold.broken.Error(), Next: "nothing after it can be trusted: keep a copy of the data; \"cloudengine audit verify\" says which decision was changed; restore the log from a backup or another server"})
 	}
 	for _, b := range r.fold.audit.Broken() {
 		out.Add(broken(b))

@@ -53,7 +53,7 @@ func (r *run) ask(ctx context.Context, m events.MachineID) verify.Live {
 	}
 	l := verify.Live{Boot: a.Boot, Domains: a.Domains}
 	if w := a.Whole; w != nil {
-		l.Whole, l.Stamps, l.Held, l.Busy = true, w.Stamps, w.Documents, w.Busy
+		l.Whole, l.Stamps, l.Held, l.Busy, l.Image = true, w.Stamps, w.Documents, w.Busy, w.Image
 	}
 	return l
 }

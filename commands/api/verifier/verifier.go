@@ -41,6 +41,7 @@ type Config struct {
 	Ask       func(ctx context.Context, m events.MachineID) (wire.InspectAnswer, error)
 	Blob      func(ctx context.Context, b events.Blob) error // nil: it is there, with this digest and size
 	Secret    func(name, fingerprint string) error           // nil: its value can be opened and is the one that the log recorded
+	Image     func(version string) error                     // nil: this boot image can be served as it was registered; may be nil
 	Power     func(ctx context.Context, m events.MachineID) (state string, err error)
 
 	Now     func() time.Time // time.Now
@@ -155,7 +156,7 @@ func undone(section string, err error) verify.Finding {
 		why = "the time was over (" + why + ")"
 	}
 	return verify.Finding{Section: section, Severity: verify.Unknown, Check: "undone", Kind: "section", ID: section, What: "it could not be verified to its end: " + why, Have: "?",
-		Next: "ask again, with a longer --timeout if time was over; \"cloudengine status\" tells what is down"}
+		Next: "ask again, with a longer --timeout if time was over; the server's log tells what is down"}
 }
 
 func (r *run) add(s wire.VerifySection, out verify.List) {
@@ -197,8 +198,15 @@ func (r *run) steady(ctx context.Context, looks int, look func(context.Context) 
 			return nil, nil
 		}
 		all = append(all, found)
+		if len(all) == 2 && onlyUnknown(found) {
+			break // who has not answered twice does not answer
+		}
 	}
 	return verify.Steady(all), nil
+}
+
+func onlyUnknown(found []verify.Finding) bool {
+	return !slices.ContainsFunc(found, func(f verify.Finding) bool { return f.Severity != verify.Unknown })
 }
 
 // cloud is what the log says now.

@@ -4,7 +4,11 @@
 // It holds types and names alone.
 package wire
 
-import "cloudengine/events"
+import (
+	"time"
+
+	"cloudengine/events"
+)
 
 // Limits.
 const (
@@ -50,12 +54,15 @@ type SecretRequest struct {
 type ConsoleRequest struct {
 	VM    events.VMID `json:"vm"`
 	Bytes int         `json:"bytes,omitempty"` // 1 to MaxConsole, from the end; 0 = 16384
+
+	LastRun bool `json:"last_run,omitempty"` // of the last run grant that ended, as kept by the server, and not of its domain now
 }
 
 // ConsoleAnswer is the reply: the last bytes that the guest printed, as its host has them.
 type ConsoleAnswer struct {
 	VM    events.VMID      `json:"vm"`
 	Host  events.MachineID `json:"host,omitempty"`
-	Data  []byte           `json:"data,omitempty"` // base64 in JSON
+	Data  []byte           `json:"data,omitempty"`  // base64 in JSON
+	Ended *time.Time       `json:"ended,omitempty"` // last run: when
 	Error *events.Outcome  `json:"error,omitempty"`
 }

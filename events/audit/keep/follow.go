@@ -108,7 +108,6 @@ type grower struct {
 	chain audit.Chain
 	met   bool // the last block that was known is there
 	out   []audit.Hash
-	leaf  []audit.Hash
 }
 
 func (g *grower) block(seq uint64, payload []byte) error {
@@ -129,7 +128,7 @@ func (g *grower) block(seq uint64, payload []byte) error {
 	if g.state.Cloud == "" {
 		g.state.Cloud = d.Digest
 	}
-	g.leaf, g.out = g.store.tree.AddBlock(d.Envelope, g.leaf[:0], g.out)
+	g.out = g.store.tree.AddAll(d.Leaves, g.out)
 	e := d.Envelope
 	g.state.Size, g.state.Seq, g.state.Digest, g.state.Term, g.state.Time = e.Last(), seq, d.Digest, e.Term, e.Time
 	if len(g.out) >= flushAt {
