@@ -51,8 +51,8 @@ type CreateArray struct {
 }
 
 func (a CreateArray) check() *Rejection {
-	if len(a.Disks) > maxLegs || a.Sets < 0 || a.Sets > maxLegs/2 || a.Sets > 0 && len(a.Disks) > 0 {
-		return invalid("want disks (at most %d), or sets (at most %d), not both", maxLegs, maxLegs/2)
+	if len(a.Disks) > maxLegs || a.Sets < 0 || a.Sets > maxLegs/2 {
+		return invalid("want at most %d disks, or at most %d sets", maxLegs, maxLegs/2)
 	}
 	for _, d := range a.Disks {
 		if r := checkID("disks", string(d)); r != nil {
@@ -69,6 +69,9 @@ func decideCreateArray(d *decision, a CreateArray) error {
 	}
 	if err := d.freeName(events.KindArray, "", a.Name); err != nil {
 		return err
+	}
+	if a.Sets > 0 && len(a.Disks) > 0 {
+		return reject(events.CodeConflict, "want disks or sets, not both")
 	}
 	f := d.s.storage.fabrics[p.Data.Fabric]
 	disks := a.Disks

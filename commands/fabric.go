@@ -29,21 +29,30 @@ func (a CreateFabric) check() *Rejection {
 	switch p, err := netip.ParsePrefix(a.Subnet); {
 	case a.Transport != events.TransportSRP && a.Transport != events.TransportISCSI:
 		return invalid("field \"transport\": want srp or iscsi")
-	case err != nil || !p.Addr().Is4() || p != p.Masked() || p.Bits() < 8 || p.Bits() > 29 || p.String() != a.Subnet:
+	case err != nil || !p.Addr().Is4() || p.Bits() < 8 || p.Bits() > 29 || p.String() != a.Subnet:
 		return invalid("field \"subnet\": %q is not an IPv4 subnet like 10.77.2.0/24, of 8 to 29 bits", clip(a.Subnet))
-	case a.MTU != 0 && (a.MTU < 1280 || a.MTU > 65520):
-		return invalid("field \"mtu\": want 1280 to 65520 bytes, or 0 for %d", defaultMTU)
+	case a.MTU < 0 || a.MTU > 65520:
+		return invalid("field \"mtu\": want %d to 65520 bytes, or 0 for %d", leastMTU, defaultMTU)
 	}
 	return checkName("name", a.Name)
 }
 
-const defaultMTU = 1500 // bytes
+const (
+	defaultMTU = 1500 // bytes
+	leastMTU   = 1280
+)
 
 func decideCreateFabric(d *decision, a CreateFabric) error {
 	if err := d.freeName(events.KindFabric, "", a.Name); err != nil {
 		return err
 	}
 	mine := netip.MustParsePrefix(a.Subnet)
+	if mine != mine.Masked() {
+		return reject(events.CodeConflict, "%s is an address: its subnet is %s", a.Subnet, mine.Masked())
+	}
+	if a.MTU != 0 && a.MTU < leastMTU {
+		return reject(events.CodeConflict, "an MTU of %d bytes is less than %d", a.MTU, leastMTU)
+	}
 	for _, f := range d.s.storage.fabrics {
 		if netip.MustParsePrefix(f.Data.Subnet).Overlaps(mine) {
 			return reject(events.CodeConflict, "subnet %s overlaps %s of fabric %q", a.Subnet, f.Data.Subnet, f.Data.Name)

@@ -28,9 +28,9 @@ type CreatePool struct {
 
 func (a CreatePool) check() *Rejection {
 	switch {
-	case a.Redundancy != 0 && (a.Redundancy < 2 || a.Redundancy > maxRedundancy):
+	case a.Redundancy < 0 || a.Redundancy > maxRedundancy:
 		return invalid("field \"redundancy\": want 2 to %d copies, or 0 for %d", maxRedundancy, defaultRedundancy)
-	case a.ExtentMiB != 0 && (a.ExtentMiB < 1 || a.ExtentMiB > 1024 || a.ExtentMiB&(a.ExtentMiB-1) != 0):
+	case a.ExtentMiB < 0 || a.ExtentMiB > 1024:
 		return invalid("field \"extent_mib\": want a power of two to 1024, or 0 for %d", defaultExtentMiB)
 	}
 	return first(checkName("name", a.Name), checkID("fabric", string(a.Fabric)))
@@ -49,6 +49,9 @@ func decideCreatePool(d *decision, a CreatePool) error {
 	}
 	if a.ExtentMiB == 0 {
 		a.ExtentMiB = defaultExtentMiB
+	}
+	if a.Redundancy == 1 || a.ExtentMiB&(a.ExtentMiB-1) != 0 {
+		return reject(events.CodeConflict, "want at least 2 copies, and extents of a power of two MiB")
 	}
 	if n := d.s.storageNodes(f); n < a.Redundancy {
 		return reject(events.CodeConflict, "%d copies need as many storage nodes, and fabric %q has %d", a.Redundancy, f.Data.Name, n)

@@ -5,8 +5,8 @@ type DiskFound struct {
 	Node      MachineID `json:"node"`
 	Boot      string    `json:"boot"`
 	Serial    string    `json:"serial"`
-	Bytes     int64     `json:"bytes"`
-	Model     string    `json:"model,omitempty"`
+	Bytes     int64     `json:"bytes"`               // size
+	Model     string    `json:"model,omitempty"`     // as the disk says
 	Signature string    `json:"signature,omitempty"` // of what is on it and is not ours, as blkid calls it: ext4, LVM2_member …; empty: nothing was found
 	Health    string    `json:"health"`              // DiskHealthy …
 }
@@ -44,7 +44,7 @@ func (StorageReady) EventType() string { return "machine.storage_ready.v1" }
 type DiskExported struct {
 	Node    MachineID   `json:"node"`
 	Boot    string      `json:"boot"`
-	Array   ArrayID     `json:"array"`
+	Array   ArrayID     `json:"array"` // that it is exported for
 	Epoch   Epoch       `json:"epoch"` // of the array's owner that the document named
 	To      []MachineID `json:"to"`    // initiators that are admitted
 	State   string      `json:"state"` // ExportThere …
