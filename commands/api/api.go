@@ -66,6 +66,8 @@ type Config struct {
 
 	LogStatus func() wire.LogStatus // must be quick
 
+	Alerts func() Alerts // nil: no alerts are answered; what it gives is nil while the book is not open
+
 	Projections Projections // nil: there are no read models to look after
 
 	ActorRate   rate.Limit // requests per second of one user; 0 = 20000
@@ -164,6 +166,12 @@ func (s *Service) Open() error {
 		}
 	}
 	for subject, h := range s.auditHandlers() {
+		if err := s.subscribe(ctx, subject, h); err != nil {
+			s.closeLocked()
+			return err
+		}
+	}
+	for subject, h := range s.alertHandlers() {
 		if err := s.subscribe(ctx, subject, h); err != nil {
 			s.closeLocked()
 			return err
