@@ -60,6 +60,8 @@ type Config struct {
 	Secrets  *Secrets
 	Log      *slog.Logger
 
+	Serial MachineConsoles // of machines; nil: none is opened here
+
 	Verifier Verifier // holds the cloud against its log
 
 	Audit *Auditing // nil: no question about the log's bytes is answered
@@ -137,6 +139,7 @@ func (s *Service) Open() error {
 		"put.*.secret":       s.putSecret,
 		"console.*.vm":       s.console,
 		"console.*.host":     s.inspect,
+		"console.*.machine":  s.machineConsole,
 		"rep.*.enrol":        s.enrol,
 		"rep.*.state":        s.report,
 		"rep.*.console":      s.takeConsole,
