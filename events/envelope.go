@@ -46,27 +46,34 @@ func OpenEnvelope(payload []byte) (*Envelope, error) {
 func openEnvelope(payload []byte) (*Envelope, error) {
 	e := &Envelope{}
 	s := scanner{b: payload}
-	return e, e.read(&s)
+	return e, e.read(&s, func() error {
+		d, err := s.value()
+		if err == nil && d[0] != '{' {
+			err = fmt.Errorf("decision %d is no object", len(e.Decisions)+1)
+		}
+		e.Decisions = append(e.Decisions, d)
+		return err
+	})
 }
 
 var envelopeFields = []string{"format", "term", "first", "time", "prev", "decisions"}
 
-func (e *Envelope) read(s *scanner) error {
+// read reads all fields; decision, at each decision, must consume it.
+func (e *Envelope) read(s *scanner, decision func() error) error {
 	seen := 0
 	err := s.object(func(key []byte) error {
 		for i, name := range envelopeFields {
-			if name == string(key) && seen&(1<<i) == 0 {
-				seen |= 1 << i
-				return e.field(s, name)
+			if name != string(key) || seen&(1<<i) != 0 {
+				continue
 			}
-			if strings.EqualFold(name, string(key)) {
-				return fmt.Errorf("field %q is there twice or in other letters", key)
+			seen |= 1 << i
+			if name == "decisions" {
+				e.Decisions = make([][]byte, 0, 8)
+				return s.array(decision)
 			}
+			return e.field(s, name)
 		}
-		if bytes.IndexByte(key, '\\') >= 0 {
-			return fmt.Errorf("field %q has something escaped in its name", key)
-		}
-		return s.skip(key)
+		return unheard(s, key, envelopeFields)
 	})
 	if err != nil {
 		return err
@@ -74,18 +81,20 @@ func (e *Envelope) read(s *scanner) error {
 	return s.end()
 }
 
-func (e *Envelope) field(s *scanner, name string) error {
-	if name == "decisions" {
-		e.Decisions = make([][]byte, 0, 8)
-		return s.array(func() error {
-			d, err := s.value()
-			if err == nil && d[0] != '{' {
-				err = fmt.Errorf("decision %d is no object", len(e.Decisions)+1)
-			}
-			e.Decisions = append(e.Decisions, d)
-			return err
-		})
+// unheard passes over a field of a newer version. One that is known, there again or in other letters, is none of these.
+func unheard(s *scanner, key []byte, known []string) error {
+	for _, name := range known {
+		if strings.EqualFold(name, string(key)) {
+			return fmt.Errorf("field %q is there twice or in other letters", key)
+		}
 	}
+	if bytes.IndexByte(key, '\\') >= 0 {
+		return fmt.Errorf("field %q has something escaped in its name", key)
+	}
+	return s.skip(key)
+}
+
+func (e *Envelope) field(s *scanner, name string) error {
 	v, err := s.value()
 	if err != nil {
 		return err

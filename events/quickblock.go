@@ -4,26 +4,65 @@ import (
 	"encoding/json"
 	"reflect"
 	"sync"
+	"sync/atomic"
 )
 
-// payloads gives the type of each event that is read without an upcaster, by its wire name.
-var payloads = sync.OnceValue(func() map[string]reflect.Type {
-	out := map[string]reflect.Type{}
+// payload is how the data of one event is read.
+type payload struct {
+	name string
+	read quick
+	pool sync.Pool // of pointers to the type
+}
+
+// payloads gives what reads each event without an upcaster, by its wire name.
+var payloads = sync.OnceValue(func() map[string]*payload {
+	out := map[string]*payload{}
 	for name, decode := range decoders {
-		if p, err := decode(json.RawMessage("{}")); err == nil && upcasters[name] == nil {
-			out[name] = reflect.TypeOf(p)
+		p, err := decode(json.RawMessage("{}"))
+		if err != nil || upcasters[name] != nil {
+			continue
 		}
+		t := reflect.TypeOf(p)
+		out[name] = &payload{name, quickOf(t), sync.Pool{New: func() any { return reflect.New(t).Interface() }}}
 	}
 	return out
 })
 
+// decode reads the data. What is given is a copy.
+func (p *payload) decode(s *scanner) (Payload, error) {
+	pointer := p.pool.Get()
+	defer p.pool.Put(pointer)
+	v := reflect.ValueOf(pointer).Elem()
+	v.SetZero()
+	if err := p.read(s, v); err != nil {
+		return nil, err
+	}
+	return v.Interface().(Payload), nil
+}
+
+// sizeOfOne is about how many bytes a decision has.
+const sizeOfOne = 512
+
 // quickBlock reads a block that is in the form that we write. Any error means that encoding/json must read it.
 func quickBlock(payload []byte) (*Block, error) {
-	e, err := openEnvelope(payload)
+	var e Envelope
+	var all []Decision
+	s := scanner{b: payload}
+	err := e.read(&s, func() error {
+		if all == nil {
+			all = make([]Decision, 0, len(payload)/sizeOfOne+1)
+		}
+		all = append(all, Decision{})
+		return s.decision(&all[len(all)-1])
+	})
 	if err != nil {
 		return nil, err
 	}
-	return e.quick()
+	b := e.Header()
+	if b.Decisions = all; all == nil && e.Decisions != nil {
+		b.Decisions = []Decision{}
+	}
+	return &b, nil
 }
 
 // Decode decodes the block of an envelope, as DecodeBlock does with the payload that it was opened from.
@@ -59,13 +98,15 @@ func (s *scanner) decision(d *Decision) error {
 			d.Intent, err = as[IntentID](s)
 		case "actor":
 			bit = 2
-			d.Actor, err = s.string()
+			d.Actor, err = s.frequent()
 		case "kind":
 			bit = 4
-			d.Kind, err = s.kind()
+			var text string
+			text, err = s.frequent()
+			d.Kind = Kind(text)
 		case "verb":
 			bit = 8
-			d.Verb, err = s.string()
+			d.Verb, err = s.frequent()
 		case "args":
 			bit = 16
 			var raw []byte
@@ -106,24 +147,6 @@ func as[S ~string](s *scanner) (S, error) {
 	return S(text), err
 }
 
-// kind reads a kind; one that is known takes no memory.
-func (s *scanner) kind() (Kind, error) {
-	body, odd, err := s.text()
-	if err == nil && odd {
-		err = errSlow
-	}
-	return knownKind(body), err
-}
-
-func knownKind(b []byte) Kind {
-	for _, k := range []Kind{KindVM, KindOperation, KindMachine, KindHost} {
-		if string(k) == string(b) {
-			return k
-		}
-	}
-	return Kind(b)
-}
-
 func (s *scanner) outcome(o *Outcome) error {
 	seen := 0
 	return s.object(func(key []byte) (err error) {
@@ -131,10 +154,9 @@ func (s *scanner) outcome(o *Outcome) error {
 		switch string(key) {
 		case "status":
 			bit = 1
-			o.Status, err = as[Status](s)
-			if o.Status == Accepted {
-				o.Status = Accepted // the constant, so that the bytes are not kept
-			}
+			var text string
+			text, err = s.frequent()
+			o.Status = Status(text)
 		case "code":
 			bit = 2
 			o.Code, err = s.string()
@@ -177,7 +199,7 @@ func (s *scanner) event(e *Event) error {
 			e.Version, err = s.uint()
 		case "type":
 			bit = 4
-			e.Type, err = s.string()
+			e.Type, err = s.frequent()
 		case "data":
 			bit = 8
 			if seen&4 == 0 {
@@ -197,18 +219,35 @@ func (s *scanner) event(e *Event) error {
 	return err
 }
 
+// payload reads the data of an event, by its type's wire name.
 func (s *scanner) payload(name string) (Payload, error) {
-	t, ok := payloads()[name]
-	if !ok {
-		raw, err := s.value()
-		if err != nil {
-			return nil, err
-		}
-		return decodePayload(name, raw)
+	if p, ok := payloads()[name]; ok {
+		return p.decode(s)
 	}
-	v := reflect.New(t).Elem()
-	if err := quickOf(t)(s, v); err != nil {
+	raw, err := s.value()
+	if err != nil {
 		return nil, err
 	}
-	return v.Interface().(Payload), nil
+	return decodePayload(name, raw)
+}
+
+// frequent holds strings that come again and again (actors, verbs, types), so that each is in memory once as a rule.
+var frequent [256]atomic.Pointer[string]
+
+// frequent reads a string that comes often.
+func (s *scanner) frequent() (string, error) {
+	s.space()
+	at := s.i
+	body, odd, err := s.text()
+	if err != nil || odd || len(body) == 0 {
+		s.i = at
+		return s.string()
+	}
+	slot := &frequent[(uint(body[len(body)-1])*31+uint(body[len(body)/2])*7+uint(len(body)))%uint(len(frequent))]
+	if known := slot.Load(); known != nil && *known == string(body) {
+		return *known, nil
+	}
+	text := string(body)
+	slot.Store(&text)
+	return text, nil
 }

@@ -60,11 +60,15 @@ type Config struct {
 	Secrets  *Secrets
 	Log      *slog.Logger
 
+	Serial MachineConsoles // of machines; nil: none is opened here
+
 	Verifier Verifier // holds the cloud against its log
 
 	Audit *Auditing // nil: no question about the log's bytes is answered
 
 	LogStatus func() wire.LogStatus // must be quick
+
+	Alerts func() Alerts // nil: no alerts are answered; what it gives is nil while the book is not open
 
 	Projections Projections // nil: there are no read models to look after
 
@@ -135,6 +139,7 @@ func (s *Service) Open() error {
 		"put.*.secret":       s.putSecret,
 		"console.*.vm":       s.console,
 		"console.*.host":     s.inspect,
+		"console.*.machine":  s.machineConsole,
 		"rep.*.enrol":        s.enrol,
 		"rep.*.state":        s.report,
 		"rep.*.console":      s.takeConsole,
@@ -164,6 +169,12 @@ func (s *Service) Open() error {
 		}
 	}
 	for subject, h := range s.auditHandlers() {
+		if err := s.subscribe(ctx, subject, h); err != nil {
+			s.closeLocked()
+			return err
+		}
+	}
+	for subject, h := range s.alertHandlers() {
 		if err := s.subscribe(ctx, subject, h); err != nil {
 			s.closeLocked()
 			return err

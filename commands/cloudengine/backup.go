@@ -137,6 +137,7 @@ func outsideOf(o serveOptions, config string) map[string]string {
 	out := map[string]string{}
 	for name, path := range map[string]string{
 		"config.yaml": config, "cluster-secret-file": o.clusterSecretFile, "mysql-dsn-file": o.dsnFile, "ca-dir": o.tls.authority,
+		"alert-webhook-secret-file": o.alerts.webhookSecret, "alert-mail-password-file": o.alerts.password, "alert-mail-ca": o.alerts.ca,
 	} {
 		if _, err := os.Stat(path); path != "" && err == nil && !within(o.data, path) {
 			out[name] = path

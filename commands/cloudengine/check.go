@@ -43,6 +43,7 @@ var checks = []check{
 	{"time", false, checkTime},
 	{"memory", false, checkMemory},
 	{"open files", false, checkFiles},
+	{"alerts", true, checkAlerts},
 }
 
 func fine(format string, a ...any) []finding {

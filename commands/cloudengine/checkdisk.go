@@ -85,7 +85,7 @@ func checkPermissions(_ context.Context, o serveOptions) []finding {
 		}
 		return nil
 	})
-	for _, f := range []string{o.clusterSecretFile, o.dsnFile} {
+	for _, f := range []string{o.clusterSecretFile, o.dsnFile, o.alerts.webhookSecret, o.alerts.password} {
 		if info, err := os.Stat(f); f != "" && err == nil && info.Mode().Perm()&0o027 != 0 {
 			open = append(open, f)
 		}

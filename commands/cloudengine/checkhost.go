@@ -214,3 +214,19 @@ func checkFiles(context.Context, serveOptions) []finding {
 	}
 	return fine("at most %d", l.Max)
 }
+
+// checkAlerts reads what the senders of alerts need.
+func checkAlerts(_ context.Context, o serveOptions) []finding {
+	senders, err := o.alerts.senders()
+	if err != nil {
+		return lack("see the flags --alert-… of serve", "%v", err)
+	}
+	if len(senders) == 0 {
+		return fine("sent to nobody (--alert-webhook, --alert-mail-relay); \"cloudengine alert ls\" shows them")
+	}
+	var to []string
+	for _, s := range senders {
+		to = append(to, s.Name())
+	}
+	return fine("sent by %s", strings.Join(to, " and "))
+}

@@ -49,6 +49,7 @@ func (s *server) startDerived(context.Context) error {
 	s.parts.run("feed", s.deriver.Run)
 	s.parts.run("audit", s.audit.Keeper.Run)
 	s.parts.run("desired", func(ctx context.Context) error { return s.desired.Run(ctx, log) })
+	s.parts.run("table of alerts", s.copyAlerts)
 	return s.startHandlers()
 }
 
@@ -121,7 +122,11 @@ func (s *server) handle(ctx context.Context, worker *power.Worker) error {
 	if err != nil {
 		return err
 	}
-	alert := alerts.Handler(s.log.With("part", "alerts"))
+	book, err := s.openBook(ctx, js, replicas)
+	if err != nil {
+		return err
+	}
+	alert := book.Handler()
 	for _, r := range []feed.Registration{
 		{Name: alertsHandler, Subjects: alerts.Subjects, Handle: func(ctx context.Context, d feed.Delivery) error { return alert(ctx, d.FeedMessage) }},
 		{Name: powerHandler, Subjects: power.Subject, InFlight: 16, Handle: func(ctx context.Context, d feed.Delivery) error { return worker.Handle(ctx, d.FeedMessage) }},
@@ -130,5 +135,5 @@ func (s *server) handle(ctx context.Context, worker *power.Worker) error {
 			return err
 		}
 	}
-	return router.Run(ctx)
+	return s.withBook(ctx, book, js, router.Run)
 }

@@ -169,7 +169,7 @@ func makeData(data string, o *owner) (made bool, err error) {
 func configText(cmd *cobra.Command, data string) ([]byte, error) {
 	serve := map[string]any{"data": data}
 	for _, name := range []string{"listen", "http", "name", "cluster", "cluster-secret-file", "mysql-dsn-file", "netboot-interface", "image",
-		"netboot-url", "log-level", "alert-webhook", "alert-webhook-secret-file", "alert-mail-relay", "alert-mail-from"} {
+		"netboot-url", "log-level", "alert-webhook", "alert-webhook-secret-file", "alert-mail-relay", "alert-mail-from", "alert-mail-user", "alert-mail-password-file"} {
 		if f := cmd.Flags().Lookup(name); f != nil && (f.Changed || name == "listen" || name == "http") {
 			serve[name] = f.Value.String()
 		}

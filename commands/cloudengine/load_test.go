@@ -222,21 +222,29 @@ func TestKilledUnderLoad(t *testing.T) {
 	l.check(t, url, key)
 }
 
-// TestThreeServers kills the server that decides, and then stops and wakes the next one, under load.
-func TestThreeServers(t *testing.T) {
-	secret := filepath.Join(t.TempDir(), "secret")
+// threeArgs gives the arguments of three servers that know each other.
+func threeArgs(t *testing.T) (args [3][]string) {
+	t.Helper()
+	secret, authority := filepath.Join(t.TempDir(), "secret"), filepath.Join(t.TempDir(), "ca")
 	if err := os.WriteFile(secret, []byte("of this test"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	authority := filepath.Join(t.TempDir(), "ca")
 	if _, err := certs.Create(authority); err != nil {
 		t.Fatal(err)
 	}
 	routes := []string{freeAddress(t), freeAddress(t), freeAddress(t)}
+	for i, r := range routes {
+		args[i] = []string{"--cluster", r, "--routes", strings.Join(routes, ","), "--cluster-secret-file", secret, "--ca-dir", authority}
+	}
+	return args
+}
+
+// TestThreeServers kills the server that decides, and then stops and wakes the next one, under load.
+func TestThreeServers(t *testing.T) {
 	var nodes []*node
 	var urls []string
-	for i, r := range routes {
-		n := newNode(t, fmt.Sprintf("s%d", i+1), "--cluster", r, "--routes", strings.Join(routes, ","), "--cluster-secret-file", secret, "--ca-dir", authority)
+	for i, args := range threeArgs(t) {
+		n := newNode(t, fmt.Sprintf("s%d", i+1), args...)
 		n.start(t)
 		nodes, urls = append(nodes, n), append(urls, "nats://"+n.bus)
 	}

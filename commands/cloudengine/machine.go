@@ -46,7 +46,7 @@ func (a *app) machineCommand() *cobra.Command {
 	list.Example = "  cloudengine machine list\n  cloudengine machine list --watch"
 	show := a.showCommand(events.KindMachine, "a machine", machineFields)
 	show.Example = "  cloudengine machine show host1"
-	cmd.AddCommand(a.machineSetImage(), a.machineDiscovered())
+	cmd.AddCommand(a.machineSetImage(), a.machineDiscovered(), a.machineConsole())
 	cmd.AddCommand(list, show, a.machineAdd(), a.machinePower(), a.actOn(actOn{
 		kind: events.KindMachine, verb: "remove", short: "Make a machine unknown again",
 		example: "  cloudengine machine remove host1 --reason \"sold\"",

@@ -31,5 +31,5 @@ func (a *app) manualCommand() *cobra.Command {
 
 // serverCommands are for who keeps a server: they work on its host.
 func (a *app) serverCommands() []*cobra.Command {
-	return []*cobra.Command{a.backupCommand(), a.restoreCommand(), a.manualCommand()}
+	return []*cobra.Command{a.backupCommand(), a.restoreCommand(), a.alertCommand(), a.manualCommand()}
 }

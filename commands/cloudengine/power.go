@@ -18,6 +18,13 @@ func (s *server) newPower() (*power.Worker, error) {
 	})
 }
 
+// newSerial makes the holder of the serial consoles of machines that users have open.
+func (s *server) newSerial(loop *dispatch.Dispatcher) *power.Consoles {
+	return power.NewConsoles(power.ConsolesConfig{
+		State: powerState{loop}, Connect: power.IPMI{}.Console, Secret: s.secrets.Value, Log: s.log.With("part", "consoles"),
+	})
+}
+
 // lastObserved is what FEED holds of a machine's power: after a crash, how far a power cycle got.
 func (s *server) lastObserved(ctx context.Context, m events.MachineID) (events.MachinePowerObserved, bool) {
 	last, found, err := feed.Last(ctx, s.plane.JS, "feed.machine."+string(m)+".machine_power_observed_v1")

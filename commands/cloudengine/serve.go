@@ -30,6 +30,7 @@ type serveOptions struct {
 	logLevel           string
 	silence            time.Duration
 	netboot            netbootOptions
+	alerts             alertOptions
 	tls                tlsOptions
 	plaintext          bool
 }
@@ -82,6 +83,7 @@ func (o *serveOptions) flags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	fs.DurationVar(&o.silence, "silence", 30*time.Second, "after how long without a sign of life a machine counts as silent")
 	o.netboot.flags(fs)
+	o.alerts.flags(fs)
 	o.tls.flags(fs)
 }
 

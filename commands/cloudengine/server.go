@@ -16,6 +16,7 @@ import (
 	"cloudengine/commands/dispatch/plane"
 	"cloudengine/events/broker"
 	"cloudengine/events/feed"
+	"cloudengine/events/feed/alerts"
 	"cloudengine/projections/desired"
 	"cloudengine/projections/follow"
 	"cloudengine/projections/moment"
@@ -48,6 +49,7 @@ type server struct {
 	audit     *api.Auditing
 	upkeep    *upkeep
 	power     atomic.Pointer[power.Worker]
+	book      atomic.Pointer[alerts.Book] // nil: not open here
 
 	trust []byte // what clients must trust, as PEM; nil: the bus is not encrypted
 
@@ -186,9 +188,11 @@ func (s *server) attach(p *plane.Plane) error {
 	s.upkeep = newUpkeep(s.database, s.projector, follow.New(p.JS), s.past.Resolve, s.log.With("part", "upkeep"))
 	s.own = api.Everywhere{Here: p.Dispatch, Active: p.Dispatch.Active, Bus: p.Conn}
 	s.desired = desired.NewPublisher(p.JS, p.Dispatch.Active, s.log.With("part", "desired"))
+	serial := s.newSerial(p.Dispatch)
+	s.parts.run("serial consoles", serial.Run)
 	s.api = api.New(api.Config{
 		Bus: p.Conn, Decider: p.Dispatch, Users: users{p.Dispatch}, Reader: s.reader, Journal: p.Journal, Blobs: s.blobs, Consoles: s.consoles, Secrets: s.secrets, Verifier: s.newVerifier(p),
-		Log: s.log.With("part", "api"), Audit: s.audit, LogStatus: s.logStatus, Projections: s.upkeep,
+		Log: s.log.With("part", "api"), Audit: s.audit, LogStatus: s.logStatus, Alerts: s.alerts, Projections: s.upkeep, Serial: serial,
 	})
 	p.Dispatch.OnApplied(s.deriver.Apply)
 	p.Dispatch.OnApplied(s.desired.Apply)

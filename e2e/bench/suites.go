@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"cloudengine/commands/dispatch/benchlog"
+	"cloudengine/commands/dispatch/benchreplay"
 	"cloudengine/projections/moment/benchmoment"
 	"cloudengine/projections/mysql/benchread"
 )
@@ -14,6 +15,7 @@ func suites() []suite {
 		{ids: benchlog.IDs(), run: measureLog},
 		{ids: []string{"P4", "P4-lag"}, run: measureReadModels},
 		{ids: benchmoment.IDs(), run: measureMoments},
+		{ids: benchreplay.IDs(), run: measureReplay},
 		{ids: []string{"P6-call", "P6-call-p50", "P6-call-16", "P6-call-16-p50"}, run: measureCalls},
 		{ids: []string{"P10-size"}, run: measureImage},
 		{ids: []string{"P10-boot"}, run: measureBoot},

@@ -36,6 +36,7 @@ set_working_mc 0x20
     allowed_auths_admin md5
     guid %[3]s
   endlan
+  sol "tcp:%[7]s" 115200
   chassis_control "%[4]s"
   user 1 false "" "" user 10 md5
   user 2 true "%[5]s" "%[6]s" admin 10 md5
@@ -71,6 +72,9 @@ func (r *Rack) ensureBMC(ctx context.Context, m Machine) error {
 	if err := r.writeBMCFiles(m); err != nil {
 		return err
 	}
+	if err := r.ensureSerial(m); err != nil {
+		return fmt.Errorf("start helper of the serial port: %w", err)
+	}
 	cmd := exec.Command("ipmi_sim", "-n",
 		"-c", filepath.Join(m.dir, "lan.conf"),
 		"-f", filepath.Join(m.dir, "cmds.emu"),
@@ -103,7 +107,7 @@ func (r *Rack) writeBMCFiles(m Machine) error {
 	}
 	script := fmt.Sprintf("#!/bin/sh\nexec %s %s %s %s %s \"$@\"\n",
 		shellQuote(self), helperWord, helperChassis, shellQuote(r.cfg.Dir), m.Name)
-	conf := fmt.Sprintf(bmcConfig, m.Name, m.BMC, strings.ReplaceAll(m.UUID, "-", ""), chassis, m.BMCUser, password)
+	conf := fmt.Sprintf(bmcConfig, m.Name, m.BMC, strings.ReplaceAll(m.UUID, "-", ""), chassis, m.BMCUser, password, m.solAddress())
 	for _, f := range []struct {
 		name, text string
 		mode       os.FileMode

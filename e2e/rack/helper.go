@@ -26,7 +26,7 @@ const (
 //		os.Exit(code)
 //	}
 //
-// The helpers are the controller's chassis control and the forwards.
+// The helpers are the controller's chassis control, its serial port and the forwards.
 func RunHelper(args []string) (code int, is bool) {
 	if len(args) < 3 || args[1] != helperWord {
 		return 0, false
@@ -37,6 +37,8 @@ func RunHelper(args []string) (code int, is bool) {
 	switch {
 	case args[2] == helperChassis && len(args) >= 7:
 		err = chassis(ctx, os.Stdout, args[3], args[4], args[5:])
+	case args[2] == helperSerial && len(args) == 6:
+		err = serveSerial(ctx, args[3], args[4], args[5])
 	case args[2] == helperForward && len(args) == 6:
 		err = forward(ctx, args[3], args[4], args[5])
 	default:

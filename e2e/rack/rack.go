@@ -149,7 +149,7 @@ func (r *Rack) Down(ctx context.Context) error {
 	}
 	for _, m := range r.Machines() {
 		// The controller first, or somebody could power the machine on again.
-		failed = append(failed, m.bmcProcess().stop(ctx), m.qemuProcess().stop(ctx))
+		failed = append(failed, m.bmcProcess().stop(ctx), m.serialProcess().stop(ctx), m.qemuProcess().stop(ctx))
 	}
 	failed = append(failed, r.removeNetwork(ctx))
 	if err := errors.Join(failed...); err != nil {

@@ -78,23 +78,11 @@ func (r *Rack) withSerial(ctx context.Context, name string, f func(*serial) erro
 	if err != nil {
 		return err
 	}
-	lock, err := os.OpenFile(filepath.Join(m.dir, "serial.lock"), os.O_CREATE|os.O_RDWR|unix.O_CLOEXEC, 0o600)
+	lock, err := lockSerial(ctx, m.dir)
 	if err != nil {
-		return fmt.Errorf("open lock of the serial port of %s: %w", name, err)
+		return fmt.Errorf("machine %s: %w", name, err)
 	}
 	defer lock.Close()
-	for {
-		err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if err == nil {
-			break
-		}
-		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
-			return fmt.Errorf("lock serial port of %s: %w", name, err)
-		}
-		if err := pause(ctx, 10*time.Millisecond); err != nil {
-			return fmt.Errorf("wait for the serial port of %s: %w", name, err)
-		}
-	}
 	conn, err := dialIn(ctx, m.dir, serialSocket)
 	if err != nil {
 		return fmt.Errorf("connect to the serial port of %s: %w", name, err)
@@ -104,6 +92,26 @@ func (r *Rack) withSerial(ctx context.Context, name string, f func(*serial) erro
 		return fmt.Errorf("machine %s: %w", name, err)
 	}
 	return nil
+}
+
+// lockSerial waits until nobody else types on the serial port of the machine in dir. Closing the file lets go of it.
+func lockSerial(ctx context.Context, dir string) (*os.File, error) {
+	lock, err := os.OpenFile(filepath.Join(dir, "serial.lock"), os.O_CREATE|os.O_RDWR|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open lock of the serial port: %w", err)
+	}
+	for {
+		err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return lock, nil
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
+			return nil, errors.Join(fmt.Errorf("lock serial port: %w", err), lock.Close())
+		}
+		if err := pause(ctx, 10*time.Millisecond); err != nil {
+			return nil, errors.Join(fmt.Errorf("wait for the serial port: %w", err), lock.Close())
+		}
+	}
 }
 
 // dialIn connects to a socket in a directory whose path may be longer than a socket's address (108 bytes).

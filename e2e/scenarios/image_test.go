@@ -45,7 +45,7 @@ func TestImageRollAndBack(t *testing.T) {
 	refusedWith(t, 1, "runs image "+second+" again", "bootimage", "roll", third, "--machines", host, "--deadline", "1m", "--reason", "scenario")
 	ready(t, host)
 
-	refusedWith(t, 4, "rolled back", "bootimage", "rm", first)
+	refusedWith(t, 4, "runs image "+first, "bootimage", "rm", first)
 	must(t, "machine", "set-image", host, second) // nothing to do
 	must(t, "machine", "set-image", host, first, "--reason", "scenario")
 	if now := imageOf(t, host); now != second {

@@ -26,6 +26,8 @@ type Reader struct {
 	at      events.Position
 	entries chan *slot
 	work    chan *slot
+	filling *slot   // used by the consumer alone
+	rest    []piece // decoded, and not given yet
 	done    chan struct{}
 	stop    sync.Once
 	consume jetstream.ConsumeContext
@@ -35,18 +37,26 @@ type Reader struct {
 	err error // the connection is gone
 }
 
-// slot is a message on its way through the decoders. It keeps its place in line.
+// slot is a run of messages on its way through the decoders. It keeps its place in line.
 type slot struct {
+	pieces  []piece
+	bytes   int
+	decoded chan struct{}
+}
+
+// piece is one message.
+type piece struct {
 	seq     uint64
 	payload []byte
 	block   *events.Block
 	digest  string
 	err     error
-	decoded chan struct{}
 }
 
 const (
-	readAhead      = 64       // blocks decoded ahead of Next
+	readAhead      = 64       // runs of blocks decoded ahead of Next
+	runBlocks      = 32       // blocks of one run at most; what is there is not waited for
+	runBytes       = 32 << 10 // payloads of one run at most, but for the last
 	readAheadBytes = 16 << 20 // bytes asked for ahead of that
 )
 
@@ -83,13 +93,24 @@ func NewReader(ctx context.Context, js jetstream.JetStream, from events.Position
 	return r, nil
 }
 
+// take adds a message to the run that is being filled, and hands the run on when it is full or nothing more is there.
 func (r *Reader) take(m jetstream.Msg) {
-	s := &slot{payload: m.Data(), decoded: make(chan struct{})}
+	p := piece{payload: m.Data()}
+	pending := uint64(0)
 	if meta, err := m.Metadata(); err != nil {
-		s.err = err
+		p.err = err
 	} else {
-		s.seq = meta.Sequence.Stream
+		p.seq, pending = meta.Sequence.Stream, meta.NumPending
 	}
+	if r.filling == nil {
+		r.filling = &slot{decoded: make(chan struct{})}
+	}
+	s := r.filling
+	s.pieces, s.bytes = append(s.pieces, p), s.bytes+len(p.payload)
+	if pending > 0 && len(s.pieces) < runBlocks && s.bytes < runBytes {
+		return
+	}
+	r.filling = nil
 	select {
 	case r.entries <- s:
 	case <-r.done:
@@ -107,9 +128,11 @@ func (r *Reader) decode() {
 		case <-r.done:
 			return
 		case s := <-r.work:
-			if s.err == nil {
-				s.digest = events.Digest(s.payload)
-				s.block, s.err = events.DecodeBlock(s.payload)
+			for i := range s.pieces {
+				if p := &s.pieces[i]; p.err == nil {
+					p.digest = events.Digest(p.payload)
+					p.block, p.err = events.DecodeBlock(p.payload)
+				}
 			}
 			close(s.decoded)
 		}
@@ -131,26 +154,31 @@ func (r *Reader) failed(_ jetstream.ConsumeContext, err error) {
 func (r *Reader) Next(ctx context.Context, max int) ([]Entry, error) {
 	out := make([]Entry, 0, min(max, readAhead))
 	for len(out) < max {
-		s, err := r.next(ctx, len(out) == 0)
+		if len(r.rest) == 0 {
+			more, err := r.next(ctx, len(out) == 0)
+			if err != nil {
+				return nil, err
+			}
+			if more == nil {
+				break
+			}
+			r.rest = more.pieces
+		}
+		p := &r.rest[0]
+		if p.err != nil {
+			return nil, fmt.Errorf("read block at sequence %d: %w: %w", p.seq, p.err, events.ErrBroken)
+		}
+		at, err := r.at.Next(p.seq, p.block, p.digest)
 		if err != nil {
 			return nil, err
 		}
-		if s == nil {
-			break
-		}
-		if s.err != nil {
-			return nil, fmt.Errorf("read block at sequence %d: %w: %w", s.seq, s.err, events.ErrBroken)
-		}
-		at, err := r.at.Next(s.seq, s.block, s.digest)
-		if err != nil {
-			return nil, err
-		}
-		r.at = at
-		out = append(out, Entry{at, s.block, s.payload})
+		r.at, r.rest = at, r.rest[1:]
+		out = append(out, Entry{at, p.block, p.payload})
 	}
 	return out, nil
 }
 
+// next gives the next run when it is decoded; nil if there is none and it is not to wait.
 func (r *Reader) next(ctx context.Context, wait bool) (*slot, error) {
 	var s *slot
 	if wait {

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -34,7 +33,12 @@ func TestHeld(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	c := boot.Config{HTTP: web.URL, Holding: "52:54:00:77:00:09"}
-	if err := held(ctx, c, slog.New(slog.DiscardHandler), time.Millisecond); err != nil || asked != 4 {
+	var told []string
+	tell := func(word string, err error) { told = append(told, fmt.Sprint(word, err != nil)) }
+	if err := held(ctx, c, time.Millisecond, tell); err != nil || asked != 4 {
 		t.Errorf("ended with %v after %d questions, want none and 4", err, asked)
+	}
+	if len(told) != 1 || told[0] != "holdfalse" { // once a minute
+		t.Errorf("told %v", told)
 	}
 }
