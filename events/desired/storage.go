@@ -56,6 +56,7 @@ type Array struct {
 	Epoch      events.Epoch    `json:"epoch"`  // of the owner; a proxy that obeys a lower one gives the array up at once
 	Create     bool            `json:"create"` // it was never made: make it. Otherwise it is assembled or left alone
 	Legs       []Leg           `json:"legs,omitempty"`
+	Copies     int             `json:"copies,omitempty"` // of each chunk: md's near layout
 	ChunkKiB   int             `json:"chunk_kib,omitempty"`
 	ExtentMiB  int             `json:"extent_mib,omitempty"`
 	StartMiB   int             `json:"start_mib,omitempty"`  // of the first extent on the array
