@@ -26,4 +26,3 @@ func BenchmarkLog(b *testing.B) {
 		b.ReportMetric(float64(a.Decision)/time.Since(began).Seconds(), "decisions/s")
 	}
 }
-
