@@ -154,7 +154,7 @@ func (s *Service) Open() error {
 		"read.*.log.events":  s.events,
 		"own.*.*.*":          s.own,
 
-		"read.*.cloud.verify":   s.verifyCloud(ctx),
+		"read.*.cloud.verify":   s.verifyCloud(ctx, verifyWait),
 		"read.*.cloud.progress": s.verifyProgress,
 
 		"read.*.projection.status": s.projectionStatus,
