@@ -28,7 +28,7 @@ func (e *Envelope) Header() Block {
 }
 
 // OpenEnvelope finds the decisions in a stored payload without decoding them: what it gives is where DecodeBlock would look, for every
-// payload that both accept. A field that is there twice, or in other letters, is refused.
+// payload that both accept. A field that is there twice, or in other letters, is refused; whether decisions are valid JSON is not looked at.
 func OpenEnvelope(payload []byte) (*Envelope, error) {
 	e, err := openEnvelope(payload)
 	if err != nil {
@@ -47,7 +47,7 @@ func openEnvelope(payload []byte) (*Envelope, error) {
 	e := &Envelope{}
 	s := scanner{b: payload}
 	return e, e.read(&s, func() error {
-		d, err := s.value()
+		d, err := s.extent()
 		if err == nil && d[0] != '{' {
 			err = fmt.Errorf("decision %d is no object", len(e.Decisions)+1)
 		}

@@ -259,3 +259,48 @@ func (s *scanner) word() error {
 	}
 	return s.bad()
 }
+
+// extent gives the bytes of an object or array without looking at more than strings and nesting: of valid JSON those that value gives.
+func (s *scanner) extent() ([]byte, error) {
+	if c := s.peek(); c != '{' && c != '[' {
+		return s.value()
+	}
+	at, depth := s.i, 0
+	for s.i < len(s.b) {
+		switch s.b[s.i] {
+		case '"':
+			if !s.passText() {
+				return nil, s.bad()
+			}
+			continue
+		case '{', '[':
+			depth++
+		case '}', ']':
+			if depth--; depth == 0 {
+				s.i++
+				return s.b[at:s.i], nil
+			}
+		}
+		s.i++
+	}
+	return nil, s.bad()
+}
+
+// passText goes behind the string that begins here.
+func (s *scanner) passText() bool {
+	for from := s.i + 1; ; {
+		n := bytes.IndexByte(s.b[from:], '"')
+		if n < 0 {
+			return false
+		}
+		end, slashes := from+n, 0
+		for j := end - 1; j > s.i && s.b[j] == '\\'; j-- {
+			slashes++
+		}
+		if slashes%2 == 0 {
+			s.i = end + 1
+			return true
+		}
+		from = end + 1
+	}
+}

@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	imagesDir = "images" // copies of registered images, by version
-	// maxUnlisted bounds the copies that are kept of images that are registered no more, so that a machine that was told late still boots.
+	imagesDir = "images" // copies of images that machines boot, by version
+	// maxUnlisted bounds the copies that are kept of images that no machine boots any more, for one that comes back to them.
 	maxUnlisted = 4
 )
 
@@ -42,7 +42,7 @@ func (s *Service) Images() (map[string]bootimage.Manifest, error) {
 	return found, nil
 }
 
-// KeepImages copies the registered images into our own directory, from the image directory or from the blobs, so that neither a build that
+// KeepImages copies images that machines boot into our own directory, from the image directory or from the blobs, so that neither a build that
 // clears old images away nor the loss of bus and database takes from a machine what it boots. Every byte is verified. The error tells of
 // those of which parts are found nowhere; the others are there.
 func (s *Service) KeepImages(list []bootimage.Manifest) error {
@@ -129,7 +129,7 @@ func copyPart(from *os.File, p bootimage.Part, to string) error {
 	return errors.Join(bootimage.CopyPart(f, from, p), f.Sync(), f.Close())
 }
 
-// pruneImages removes the oldest copies of images that are registered no more, and what a crash left half done.
+// pruneImages removes the oldest copies of images that no machine boots any more, and what a crash left half done.
 func (s *Service) pruneImages(listed map[string]bool) error {
 	home := filepath.Join(s.opt.DataDir, imagesDir)
 	entries, err := os.ReadDir(home)

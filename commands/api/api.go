@@ -19,6 +19,7 @@ import (
 	"cloudengine/commands"
 	"cloudengine/commands/api/wire"
 	"cloudengine/events"
+	"cloudengine/projections/moment"
 
 	"github.com/nats-io/nats.go"
 	"golang.org/x/time/rate"
@@ -69,6 +70,8 @@ type Config struct {
 	LogStatus func() wire.LogStatus // must be quick
 
 	Alerts func() Alerts // nil: no alerts are answered; what it gives is nil while the book is not open
+
+	Moments *moment.Keeper // nil: questions about the past that need it are refused
 
 	Projections Projections // nil: there are no read models to look after
 
@@ -148,9 +151,11 @@ func (s *Service) Open() error {
 		"read.*.log.status":  s.logStatus,
 		"read.*.log.history": s.history,
 		"read.*.log.why":     s.why,
+		"read.*.log.diff":    s.diff,
+		"read.*.log.events":  s.events,
 		"own.*.*.*":          s.own,
 
-		"read.*.cloud.verify":   s.verifyCloud(ctx),
+		"read.*.cloud.verify":   s.verifyCloud(ctx, verifyWait),
 		"read.*.cloud.progress": s.verifyProgress,
 
 		"read.*.projection.status": s.projectionStatus,

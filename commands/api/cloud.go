@@ -37,8 +37,8 @@ type verification struct {
 	answer wire.CloudVerifyAnswer
 }
 
-// verifyCloud gives the handler that begins a verification, or goes on waiting for one, until base ends. One runs at a time.
-func (s *Service) verifyCloud(base context.Context) handler {
+// verifyCloud gives the handler that begins a verification, or goes on waiting for one, until base ends or for so long. One runs at a time.
+func (s *Service) verifyCloud(base context.Context, longest time.Duration) handler {
 	return func(ctx context.Context, m *nats.Msg) any {
 		fail := func(o events.Outcome) any { return wire.CloudVerifyAnswer{Error: &o} }
 		if bad := s.operator(m.Subject); bad != nil {
@@ -52,7 +52,7 @@ func (s *Service) verifyCloud(base context.Context) handler {
 		if bad != nil {
 			return fail(*bad)
 		}
-		wait := time.NewTimer(verifyWait)
+		wait := time.NewTimer(longest)
 		defer wait.Stop()
 		select {
 		case <-v.done:

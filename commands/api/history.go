@@ -43,7 +43,8 @@ func (s *scans) end(user string) {
 }
 
 // historyKinds are the kinds of objects that have a history.
-var historyKinds = []events.Kind{events.KindVM, events.KindMachine, events.KindHost, events.KindTemplate, events.KindAccount, events.KindOperation}
+var historyKinds = []events.Kind{events.KindVM, events.KindMachine, events.KindHost, events.KindTemplate, events.KindAccount, events.KindOperation,
+	events.KindBootimage, events.KindDiscovered}
 
 // errEnough ends the reading of the log early.
 var errEnough = errors.New("that is enough of the log")

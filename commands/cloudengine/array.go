@@ -28,6 +28,11 @@ var arrayColumns = []column{
 	memory("SIZE", "size_mib"), memory("FREE", "free_mib"), field("VOLUMES", "volumes"), optional("MESSAGE", "message"),
 }
 
+// storageCommands are the nouns of storage.
+func (a *app) storageCommands() []*cobra.Command {
+	return []*cobra.Command{a.fabricCommand(), a.poolCommand(), a.diskCommand(), a.arrayCommand(), a.volumeCommand()}
+}
+
 func (a *app) diskCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "disk", Short: "Disks of storage nodes"}
 	list := a.listCommand(events.KindDisk, "disks", diskColumns, "node", "array_name", "health")

@@ -115,8 +115,8 @@ func (s *server) noteMachines(list []events.Recorded) {
 	for _, d := range list {
 		for _, e := range d.Events {
 			switch e.Data.(type) {
-			case events.MachineAdded, events.MachineRemoved, events.MachineImageWanted, events.BootimageRegistered, events.BootimageRemoved,
-				events.BootimageDefaultSet, events.DiscoveredFound, events.DiscoveredDropped, events.DiscoveredAdded:
+			case events.MachineAdded, events.MachineRemoved, events.MachineEnrolled, events.MachineImageWanted, events.BootimageRegistered,
+				events.BootimageRemoved, events.BootimageDefaultSet, events.DiscoveredFound, events.DiscoveredDropped, events.DiscoveredAdded:
 				select {
 				case s.machinesChanged <- struct{}{}:
 				default:

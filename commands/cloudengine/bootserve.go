@@ -96,12 +96,16 @@ func (s *server) viewState(f func(*commands.State)) {
 	})
 }
 
-// keepImages copies what is registered into the boot service's own directory.
+// keepImages copies the images that machines run, are to boot or would go back to into the boot service's own directory.
 func (s *server) keepImages(service *netboot.Service, log *slog.Logger) {
 	var list []bootimage.Manifest
 	s.viewState(func(state *commands.State) {
+		used := map[string]bool{state.ImageOf(commands.Machine{}): true}
+		for _, m := range state.Machines() {
+			used[m.Image], used[state.ImageOf(m)], used[m.ImageBefore] = true, true, true
+		}
 		for _, v := range state.Bootimages() {
-			if b, ok := state.Bootimage(v); ok {
+			if b, ok := state.Bootimage(v); ok && used[v] {
 				list = append(list, b.Data.Manifest)
 			}
 		}

@@ -20,6 +20,7 @@ import (
 var logKinds = map[string]events.Kind{
 	"vm": events.KindVM, "machine": events.KindMachine, "host": events.KindHost, "template": events.KindTemplate,
 	"account": events.KindAccount, "operation": events.KindOperation, "op": events.KindOperation,
+	"bootimage": events.KindBootimage, "discovered": events.KindDiscovered,
 }
 
 // pageSize is how many decisions are asked for at once.
@@ -32,7 +33,7 @@ func (a *app) historyCommand() *cobra.Command {
 	var timeout time.Duration
 	cmd := &cobra.Command{
 		Use: "history KIND NAME|ID", Short: "Tell all that happened to one object, in the order of the log", Args: cobra.ExactArgs(2),
-		Long: `Tell all events of one object (vm, machine, host, template, account or operation) in the order of the log, and what was refused
+		Long: `Tell all events of one object (vm, machine, host, template, account, operation, bootimage or discovered) in the order of the log, and what was refused
 about it. The server reads the log for it, so the answer cannot disagree with the log. What was deleted has no name any more: give its id.
 -o json and -o yaml print the decisions. --diff prints what each event changed; "?" is what cannot be told from the events.`,
 		Example: "  cloudengine history vm web1\n  cloudengine history vm web1 --diff\n  cloudengine history machine host1 --limit 20 -o json",

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 
 	"cloudengine/commands/api"
+	"cloudengine/commands/api/wire"
 	"cloudengine/events"
 	"cloudengine/projections/read"
 )
@@ -32,4 +33,13 @@ func (r reader) Get(ctx context.Context, u api.User, kind events.Kind, q events.
 // List reads a page.
 func (r reader) List(ctx context.Context, u api.User, kind events.Kind, q events.ReadRequest) events.ReadAnswer {
 	return r.rows.List(ctx, scopeOf(u), kind, q)
+}
+
+// Diff compares two moments.
+func (r reader) Diff(ctx context.Context, u api.User, q wire.DiffRequest) wire.DiffAnswer {
+	d, err := r.rows.Diff(ctx, scopeOf(u), read.DiffQuestion(q))
+	if err != nil {
+		return wire.DiffAnswer{Items: []read.RowDiff{}, Error: r.rows.Refused(err)}
+	}
+	return wire.DiffAnswer{From: d.From, To: d.To, Items: d.Items, Next: d.Next}
 }

@@ -40,6 +40,7 @@ func TestMain(m *testing.M) {
 //	decided VAR ARG…          run cloudengine with these arguments, and set a variable to the number of the decision that it tells
 //	image DIR [WORD…]         make a boot image that nothing can boot; with other words another version
 //	fetch PATH                ask the boot service as a machine does, and print the answer
+//	intent VAR ARG…           run cloudengine with these arguments, and set a variable to the id of the intent that it tells
 //	exitcode N ARG…           run cloudengine with these arguments, which must exit with N
 //	eventually COMMAND…       repeat a cloudengine command until its standard output has the text before "--": TEXT -- COMMAND…
 //	sql STATEMENT…            send statements to the server's MariaDB, and print the first column of what they give
@@ -65,6 +66,7 @@ func TestScripts(t *testing.T) {
 			"noded":      func(ts *testscript.TestScript, _ bool, args []string) { labOf(ts).noded(ts, args) },
 			"idof":       func(ts *testscript.TestScript, _ bool, args []string) { idOf(ts, args) },
 			"decided":    func(ts *testscript.TestScript, _ bool, args []string) { decided(ts, args) },
+			"intent":     func(ts *testscript.TestScript, _ bool, args []string) { intentOf(ts, args) },
 			"exitcode":   func(ts *testscript.TestScript, _ bool, args []string) { exitsWith(ts, args) },
 			"eventually": func(ts *testscript.TestScript, _ bool, args []string) { eventually(ts, args) },
 			"sql":        func(ts *testscript.TestScript, _ bool, args []string) { labOf(ts).sql(ts, args) },
@@ -221,6 +223,17 @@ func decided(ts *testscript.TestScript, args []string) {
 		ts.Fatalf("no decision was told")
 	}
 	ts.Setenv(args[0], number)
+}
+
+// intentOf does not mind if the intent is refused.
+func intentOf(ts *testscript.TestScript, args []string) {
+	_ = ts.Exec("cloudengine", args[1:]...)
+	_, id, _ := strings.Cut(ts.ReadFile("stderr"), "intent ")
+	id, _, _ = strings.Cut(id, "\n")
+	if id == "" {
+		ts.Fatalf("no intent was told")
+	}
+	ts.Setenv(args[0], id)
 }
 
 func exitsWith(ts *testscript.TestScript, args []string) {

@@ -192,7 +192,7 @@ func (s *server) attach(p *plane.Plane) error {
 	s.parts.run("serial consoles", serial.Run)
 	s.api = api.New(api.Config{
 		Bus: p.Conn, Decider: p.Dispatch, Users: users{p.Dispatch}, Reader: s.reader, Journal: p.Journal, Blobs: s.blobs, Consoles: s.consoles, Secrets: s.secrets, Verifier: s.newVerifier(p),
-		Log: s.log.With("part", "api"), Audit: s.audit, LogStatus: s.logStatus, Alerts: s.alerts, Projections: s.upkeep, Serial: serial,
+		Log: s.log.With("part", "api"), Audit: s.audit, LogStatus: s.logStatus, Alerts: s.alerts, Moments: s.past, Projections: s.upkeep, Serial: serial,
 	})
 	p.Dispatch.OnApplied(s.deriver.Apply)
 	p.Dispatch.OnApplied(s.desired.Apply)

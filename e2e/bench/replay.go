@@ -10,7 +10,7 @@ import (
 
 // measureReplay measures P3 and P11-audit.
 func measureReplay(ctx context.Context, b *bench, add func(Result)) error {
-	b.say("P3 and P11-audit: five minutes, and three more when their logs are not there yet")
+	b.say("P3 and P11-audit: ten minutes, and three more when their logs are not there yet")
 	if err := os.MkdirAll(logsDir, 0o755); err != nil {
 		return fmt.Errorf("make folder of the logs: %w", err)
 	}

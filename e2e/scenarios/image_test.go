@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"cloudengine/bootimage"
+	"cloudengine/commands/api/client"
 	"cloudengine/events"
 )
 
@@ -30,7 +31,7 @@ func TestImageRollAndBack(t *testing.T) {
 	broken := imageLike(t, first, func(initrd []byte) []byte { return initrd[:len(initrd)/3/4*4] })
 
 	second := strings.TrimSpace(must(t, "bootimage", "add", more, "--reason", "scenario"))
-	must(t, "bootimage", "roll", second, "--machines", host, "--canary", "1", "--reason", "scenario")
+	interrupted(t, host, "bootimage", "roll", second, "--machines", host, "--canary", "1", "--reason", "scenario")
 	if now := imageOf(t, host); now != second {
 		t.Fatalf("%s runs image %s after the roll, want %s", host, now, second)
 	}
@@ -57,6 +58,34 @@ func TestImageRollAndBack(t *testing.T) {
 	}
 	ready(t, host)
 	must(t, "machine", "set-image", host, "default")
+}
+
+// interrupted kills a roll while the host is on its way and runs it again: it goes on, and switches the power once in all.
+func interrupted(t *testing.T, host string, words ...string) {
+	t.Helper()
+	last, id := lastFact(t), text(row(t, events.KindMachine, host), "id")
+	first := command(t.Context(), words...)
+	if err := first.Start(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 2*time.Minute, "its power is switched", func() (bool, string) {
+		state := text(row(t, events.KindMachine, host), "state")
+		return state == "off" || state == "powered" || state == "booting", state
+	})
+	_ = first.Process.Kill()
+	if err := first.Wait(); err == nil {
+		t.Fatal("the roll was over before it could be interrupted")
+	}
+	must(t, words...)
+	switched := 0
+	followFor(t, client.Feed{Kind: events.KindMachine, ID: id, After: last}, func(_ uint64, m events.FeedMessage) {
+		if _, is := m.Event.Data.(events.MachinePowerWanted); is {
+			switched++
+		}
+	})
+	if switched != 1 {
+		t.Errorf("the power of %s was switched %d times by a roll that was interrupted and repeated", host, switched)
+	}
 }
 
 // TestDiscoveredMachine: a machine that nobody knows asks for a boot, is shown, waits, and becomes a host when it was added.

@@ -120,9 +120,16 @@ func plantedFiles(t *testing.T) {
 func plantedStamp(t *testing.T, host string) {
 	d := one(t, host, "planted")
 	node := fmt.Sprintf("/local/domain/0/cloudengine/%d/epoch", d.DomID)
-	sh(t, host, "xenstore-write "+node+" 9.9")
+	write := func(epoch string) {
+		eventually(t, 30*time.Second, "the stamp is "+epoch, func() (bool, string) {
+			sh(t, host, "xenstore-write "+node+" "+epoch)
+			said := sh(t, host, "xenstore-read "+node)
+			return strings.Contains(said, epoch), said
+		})
+	}
+	write("9.9")
 	finds(t, "hosts", "planted", "stamp_high")
-	sh(t, host, "xenstore-write "+node+" "+d.Epoch.String())
+	write(d.Epoch.String())
 	isClean(t, 3*time.Minute)
 	if now := one(t, host, "planted"); now.DomID != d.DomID {
 		t.Fatalf("its domain was %+v and is %+v", d, now)

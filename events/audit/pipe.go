@@ -2,44 +2,67 @@ package audit
 
 import "runtime"
 
-// ahead is how many blocks are decoded ahead of the one that is verified.
-const ahead = 64
+// Blocks are decoded in runs, several runs at a time, beside the one that is verified.
+const (
+	runsAhead = 32
+	runBlocks = 64
+	runBytes  = 128 << 10 // of payloads, but for the last
+)
 
-// walk reads all blocks; decoding runs beside it.
+// run is some blocks on their way.
+type run struct {
+	seqs     []uint64
+	payloads [][]byte
+	bytes    int
+	decoded  chan []Decoded
+}
+
+func newRun() *run { return &run{decoded: make(chan []Decoded, 1)} }
+
+func (r *run) decode(full bool) {
+	out := make([]Decoded, len(r.payloads))
+	for i, p := range r.payloads {
+		out[i] = Decode(p, full)
+	}
+	r.decoded <- out
+}
+
+// walk reads all blocks; decoding and verifying run beside it.
 func (c *checker) walk(walk Walk) error {
-	type slot struct {
-		seq     uint64
-		decoded chan Decoded
-	}
-	type job struct {
-		payload []byte
-		to      chan Decoded
-	}
 	full := c.reader.Each != nil
-	line, work, done := make(chan slot, ahead), make(chan job, ahead), make(chan struct{})
+	line, work, done := make(chan *run, runsAhead), make(chan *run, runsAhead), make(chan struct{})
 	for range runtime.GOMAXPROCS(0) {
-		go func() { // ends when work is closed, which is when all was handed out; what it decodes then is taken below
-			for j := range work {
-				j.to <- Decode(j.payload, full)
+		go func() { // ends when work is closed and empty, which is before all was taken below
+			for r := range work {
+				r.decode(full)
 			}
 		}()
 	}
 	go func() {
 		defer close(done)
-		for s := range line {
-			d := <-s.decoded
-			c.take(s.seq, &d)
+		for r := range line {
+			for i, d := range <-r.decoded {
+				c.take(r.seqs[i], &d)
+			}
 		}
 	}()
+	filling := newRun()
+	hand := func() {
+		work <- filling
+		line <- filling
+		filling = newRun()
+	}
 	err := walk(func(seq uint64, payload []byte) error {
-		s := slot{seq, make(chan Decoded, 1)}
-		work <- job{payload, s.decoded}
-		line <- s
+		filling.seqs, filling.payloads = append(filling.seqs, seq), append(filling.payloads, payload)
+		if filling.bytes += len(payload); filling.bytes >= runBytes || len(filling.seqs) >= runBlocks {
+			hand()
+		}
 		return nil
 	})
+	hand()
 	close(work)
 	close(line)
-	<-done // every block was taken, so the decoders have nothing left
+	<-done
 	return err
 }
 

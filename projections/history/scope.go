@@ -19,6 +19,16 @@ func Within(actor string, account events.AccountID) *Scope {
 	return &Scope{actor: actor, account: account, own: map[events.Ref]bool{{Kind: events.KindAccount, ID: string(account)}: true}}
 }
 
+// WithinFrom is Within for someone who reads on from the middle of the log: own are the objects that belong to the account there, and the
+// operations that go on, of these objects or asked for by the actor.
+func WithinFrom(actor string, account events.AccountID, own []events.Ref) *Scope {
+	s := Within(actor, account)
+	for _, r := range own {
+		s.own[r] = true
+	}
+	return s
+}
+
 // See gives what of the next decision is shown; false: nothing. As in the read models, what was refused is seen by who asked, and by no
 // one else. Of a decision about something else that changed own objects too (a host's report, a new boot), only who decided and the
 // events of own objects are shown. Links between decisions may name numbers of decisions that are not shown.

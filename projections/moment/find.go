@@ -114,6 +114,37 @@ func (k *Keeper) before(ctx context.Context, t time.Time, end events.Position) (
 	return best.Number, nil
 }
 
+// Before gives the position after which the block with a decision comes: the log's blocks from there on have all that is wanted of it.
+func (k *Keeper) Before(ctx context.Context, number uint64) (events.Position, error) {
+	if number <= 1 {
+		return events.Position{}, nil
+	}
+	s, err := k.usable(ctx, number-1)
+	if err != nil {
+		return events.Position{}, err
+	}
+	var low events.Position // ends before number
+	if s != nil {
+		low = s.Block.position()
+	}
+	high, err := k.opts.Log.Last(ctx)
+	if err != nil {
+		return events.Position{}, fmt.Errorf("find the end of the log: %w", err)
+	}
+	for high++; high-low.Seq > 1; {
+		at, err := k.opts.Log.At(ctx, low.Seq+(high-low.Seq)/2)
+		if err != nil {
+			return events.Position{}, fmt.Errorf("find decision %d: %w", number, err)
+		}
+		if at.Number < number {
+			low = at
+		} else {
+			high = at.Seq
+		}
+	}
+	return low, nil
+}
+
 // Moment gives the read models after a decision, which must be in the log. Who asks for the same moment as another waits for the same
 // fold, which goes on when he leaves.
 func (k *Keeper) Moment(ctx context.Context, number uint64) (*Moment, error) {

@@ -161,7 +161,7 @@ func (s *Snapshot) query(ctx context.Context, what, q string, each func([]*strin
 var (
 	createPattern = regexp.MustCompile("CREATE TABLE `?(\\w+)`? \\(")
 	columnPattern = regexp.MustCompile("(?m)^  `(\\w+)` (.+?)(?: CHARACTER SET \\w+ COLLATE \\w+)? (NOT NULL|NULL)\\b")
-	indexPattern  = regexp.MustCompile("(?m)^  (PRIMARY KEY|UNIQUE KEY (\\w+)|KEY (\\w+)) \\(([^)]*)\\)")
+	indexPattern  = regexp.MustCompile(`(?m)^  (PRIMARY KEY|UNIQUE KEY (\w+)|KEY (\w+)) \(([^)]*)\)`)
 )
 
 // WantedShapes tells how the tables should be made, read from the statements that make them.

@@ -28,7 +28,7 @@ func (r *Reader) source(ctx context.Context, q events.ReadRequest) (source, erro
 	if q.At == "" {
 		return r.query, nil
 	}
-	m, err := r.Moment(ctx, q.At)
+	m, err := r.momentOf(ctx, "at", q.At)
 	if err != nil {
 		return nil, err
 	}
@@ -41,12 +41,15 @@ func (r *Reader) source(ctx context.Context, q events.ReadRequest) (source, erro
 	}, nil
 }
 
-// Moment finds a moment. An error's Outcome says what to answer.
-func (r *Reader) Moment(ctx context.Context, at string) (*moment.Moment, error) {
+// momentOf finds the moment that a field of a question names.
+func (r *Reader) momentOf(ctx context.Context, field, at string) (*moment.Moment, error) {
 	if r.past == nil {
-		return nil, no(events.CodeNotSupported, "field \"at\": the past cannot be asked here")
+		return nil, no(events.CodeNotSupported, "field %q: the past cannot be asked here", field)
 	}
 	m, err := r.past.At(ctx, at)
+	if errors.Is(err, moment.ErrNoMoment) {
+		return nil, no(events.CodeInvalid, "field %q: %s", field, strings.TrimPrefix(err.Error(), moment.ErrNoMoment.Error()+": "))
+	}
 	if err != nil {
 		return nil, pastError(err)
 	}
@@ -57,7 +60,7 @@ func (r *Reader) Moment(ctx context.Context, at string) (*moment.Moment, error) 
 func pastError(err error) error {
 	switch {
 	case errors.Is(err, moment.ErrNoMoment):
-		return no(events.CodeInvalid, "field \"at\": %s", strings.TrimPrefix(err.Error(), moment.ErrNoMoment.Error()+": "))
+		return no(events.CodeInvalid, "%s", strings.TrimPrefix(err.Error(), moment.ErrNoMoment.Error()+": "))
 	case errors.Is(err, moment.ErrNotYet):
 		return no(events.CodeUnavailable, "%v: ask again", err)
 	case errors.Is(err, events.ErrBroken):

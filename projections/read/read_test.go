@@ -108,7 +108,8 @@ func code(a events.ReadAnswer) string {
 func TestEveryKindIsListed(t *testing.T) {
 	for _, m := range projections.Models() {
 		rows := list(t, admin, m.Kind, events.ReadRequest{})
-		if len(rows) == 0 && m.Kind != projections.KindOrphan {
+		rare := m.Kind == projections.KindOrphan || m.Kind == events.KindBootimage || m.Kind == events.KindDiscovered
+		if len(rows) == 0 && !rare {
 			t.Errorf("no rows of %s", m.Kind)
 		}
 		for _, r := range rows {

@@ -58,9 +58,9 @@ func (c *Client) Prove(ctx context.Context, number, size uint64) (audit.Proof, e
 	return *a.Proof, nil
 }
 
-// Audit has the server check the whole log as it is stored. It may take minutes.
-func (c *Client) Audit(ctx context.Context) (wire.AuditAnswer, error) {
-	return askAbout(ctx, c, wire.AuditSubject(c.actor), struct{}{}, func(a wire.AuditAnswer) *events.Outcome { return a.Error })
+// Audit has the server check the whole log as it is stored, and the platform's invariants if they are asked for. It may take minutes.
+func (c *Client) Audit(ctx context.Context, invariants bool) (wire.AuditAnswer, error) {
+	return askAbout(ctx, c, wire.AuditSubject(c.actor), wire.AuditRequest{Invariants: invariants}, func(a wire.AuditAnswer) *events.Outcome { return a.Error })
 }
 
 // askAbout asks a question about the log's bytes, and again while it cannot be answered, until ctx ends.

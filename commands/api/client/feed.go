@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"cloudengine/events"
 
@@ -18,6 +19,7 @@ type Feed struct {
 	ID    string      // of the object; empty: all
 	After uint64      // go on after the event with this sequence in the FEED stream, which Follow tells with each event
 	New   bool        // only what comes from now on
+	Since time.Time   // only what was put on FEED from then on
 }
 
 // subject gives the filter of the consumer.
@@ -37,6 +39,8 @@ func (f Feed) config() jetstream.OrderedConsumerConfig {
 	switch {
 	case f.After > 0:
 		cfg.DeliverPolicy, cfg.OptStartSeq = jetstream.DeliverByStartSequencePolicy, f.After+1
+	case !f.Since.IsZero():
+		cfg.DeliverPolicy, cfg.OptStartTime = jetstream.DeliverByStartTimePolicy, &f.Since
 	case f.New:
 		cfg.DeliverPolicy = jetstream.DeliverNewPolicy
 	}

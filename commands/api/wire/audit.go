@@ -17,7 +17,7 @@ func ProveSubject(actor string) string { return "read." + actor + ".log.prove" }
 // ExportSubject is where the log is copied from, by administrators of the platform.
 func ExportSubject(actor string) string { return "read." + actor + ".log.export" }
 
-// AuditSubject is where the log is checked as it is stored, by administrators of the platform. The body is {}.
+// AuditSubject is where the log is checked as it is stored, by administrators of the platform.
 func AuditSubject(actor string) string { return "read." + actor + ".log.audit" }
 
 // HeadAnswer is the reply: a head of the log as it is now.
@@ -73,9 +73,13 @@ type ExportError struct {
 	Error *events.Outcome `json:"error"`
 }
 
+// AuditRequest asks for a check of the whole log.
+type AuditRequest struct {
+	Invariants bool `json:"invariants,omitempty"` // those of the platform too, for which every decision is decoded
+}
+
 // AuditAnswer is the reply.
 type AuditAnswer struct {
 	audit.Report
-	LiveRuns int             `json:"live_runs"` // run grants that are live
-	Error    *events.Outcome `json:"error,omitempty"`
+	Error *events.Outcome `json:"error,omitempty"`
 }

@@ -1,6 +1,7 @@
 package benchreplay
 
 import (
+	"errors"
 	"os"
 	"strconv"
 	"testing"
@@ -8,7 +9,7 @@ import (
 	"cloudengine/projections/projectionstest/biglog"
 )
 
-// BenchmarkOneSide runs one side alone, for a profile: CE_SIDE=replay, audit or raw, CE_SIZE=100000, CE_LOGS=folder of
+// BenchmarkOneSide runs one side alone, for a profile: CE_SIDE=replay, audit, rules or raw, CE_SIZE=100000, CE_LOGS=folder of
 // logs, CE_ALONE=1 for one decision in each block.
 func BenchmarkOneSide(b *testing.B) {
 	n, err := strconv.Atoi(os.Getenv("CE_SIZE"))
@@ -38,6 +39,8 @@ func BenchmarkOneSide(b *testing.B) {
 			err = s.replay(b.Context())
 		case "audit":
 			err = s.audit(b.Context())
+		case "rules":
+			err = s.rules(b.Context())
 		default:
 			_, _, err = s.raw(b.Context())
 		}
@@ -58,7 +61,7 @@ func TestSidesAgree(t *testing.T) {
 		if err := s.replay(t.Context()); err != nil {
 			t.Error(err)
 		}
-		if err := s.audit(t.Context()); err != nil {
+		if err := errors.Join(s.audit(t.Context()), s.rules(t.Context())); err != nil {
 			t.Error(err)
 		}
 		if err := s.close(); err != nil {
