@@ -82,6 +82,23 @@ func readTo(ctx context.Context, r Reader, from, to uint64, each func([]events.R
 	return err
 }
 
+// lastOf asks for the end of the log, again for some seconds if nobody answers: a leader may just be changing.
+func lastOf(ctx context.Context, r Reader) (last uint64, err error) {
+	for range 20 {
+		if last, err = r.Last(ctx); err == nil || ctx.Err() != nil {
+			break
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(250 * time.Millisecond):
+		}
+	}
+	if err != nil {
+		err = fmt.Errorf("find the end of the log: %w", err)
+	}
+	return last, err
+}
+
 // fold reads the log up to a decision, while what was read before is folded.
 func (x *build) fold(ctx context.Context, to uint64) error {
 	x.goal.Store(to)
@@ -230,9 +247,9 @@ func (x *build) reachEnd(ctx context.Context) error {
 		return x.catchUp(ctx, x.until)
 	}
 	for {
-		last, err := x.r.Last(ctx)
+		last, err := lastOf(ctx, x.r)
 		if err != nil {
-			return fmt.Errorf("find the end of the log: %w", err)
+			return err
 		}
 		if last <= x.engine.At().Number+MaxBatch/10 {
 			return nil

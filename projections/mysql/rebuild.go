@@ -118,8 +118,8 @@ func (x *build) run(ctx context.Context, lift events.Ref, alone turn) (Built, er
 	last := x.until
 	if last == 0 {
 		var err error
-		if last, err = x.r.Last(ctx); err != nil {
-			return Built{}, fmt.Errorf("find the end of the log: %w", err)
+		if last, err = lastOf(ctx, x.r); err != nil {
+			return Built{}, err
 		}
 	}
 	if err := x.fold(ctx, last); err != nil {
