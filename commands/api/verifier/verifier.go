@@ -41,7 +41,7 @@ type Config struct {
 	Ask       func(ctx context.Context, m events.MachineID) (wire.InspectAnswer, error)
 	Blob      func(ctx context.Context, b events.Blob) error // nil: it is there, with this digest and size
 	Secret    func(name, fingerprint string) error           // nil: its value can be opened and is the one that the log recorded
-	Image     func(version string) error                     // nil: this boot image can be served as it was registered; may be nil
+	Image     func(version string) error                     // nil: our copy of this boot image is whole; may be nil
 	Power     func(ctx context.Context, m events.MachineID) (state string, err error)
 
 	Now     func() time.Time // time.Now
