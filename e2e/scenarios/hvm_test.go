@@ -2,7 +2,6 @@ package scenarios
 
 import (
 	"fmt"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -40,7 +39,7 @@ func TestHVM(t *testing.T) {
 	host := text(row(t, events.KindVM, "web1"), "host_name")
 	logOnFailure(t, host)
 	bystander := one(t, host, "web1")
-	must(t, "template", "import", "machine", "--kernel", filepath.Join(repo, "bin/guest/vmlinuz"), "--ramdisk", filepath.Join(repo, "bin/guest/guest.img"),
+	must(t, "template", "import", "machine", "--kernel", built("guest/vmlinuz"), "--ramdisk", built("guest/guest.img"),
 		"--cmdline", machineArgs, "--min-ram", "96MiB")
 	must(t, "vm", "create", "emu", "--account", "demo", "--template", "machine", "--type", "hvm", "--ram", "128MiB", "--vcpus", "1",
 		"--cmdline", machineArgs+" ce.after=20:reboot")
