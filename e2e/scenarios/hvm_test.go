@@ -24,6 +24,9 @@ func deviceModels(t *testing.T, host string) (domains []int) {
 		if uid == nil || uid[1] == "0" || uid[2] == "0" || !strings.Contains(status, "CapEff:\t0000000000000000") {
 			t.Fatalf("a device model has rights in the control domain:\n%s", status)
 		}
+		if !regexp.MustCompile(`SigIgn:\s+[0-9a-f]*[13579bdf][0-9a-f]{6}\b`).MatchString(status) { // SIGXFSZ, 25
+			t.Fatalf("a device model would die of a full log:\n%s", status)
+		}
 		user, err := strconv.Atoi(uid[1])
 		if err != nil {
 			t.Fatal(err)
