@@ -148,6 +148,8 @@ func decideAdoptOrphan(d *decision, a AdoptOrphan) error {
 		return reject(events.CodeConflict, "host %q is silent, or has not reported completely: wait", h.Name)
 	case lost:
 		return d.takeBack(vm, h, o)
+	case vm.Data.Type == events.TypeHVM:
+		return reject(events.CodeConflict, "VM %q is of the type hvm: only a domain whose type is known to be that could be its own", vm.Data.Name)
 	case o.domain.MemoryMiB != vm.Data.MemoryMiB || o.domain.VCPUs != vm.Data.VCPUs:
 		return reject(events.CodeConflict, "the orphan has %d MiB and %d vCPUs, VM %q has %d MiB and %d: they must be equal",
 			o.domain.MemoryMiB, o.domain.VCPUs, vm.Data.Name, vm.Data.MemoryMiB, vm.Data.VCPUs)

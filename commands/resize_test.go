@@ -160,3 +160,12 @@ func typesOf(d events.Decision) []string {
 	}
 	return out
 }
+
+// A domain that nobody knows the type of cannot be taken for an emulated machine: its host would look for a device model.
+func TestHVMAdoptsNothing(t *testing.T) {
+	w := newWorld(t)
+	w.addHost("host1", 2000)
+	uuid := w.orphanOn("host1", 128)
+	w.id("emu", w.must(w.do("vm.create", CreateVM{Account: events.AccountID(w.ids["demo"]), Name: "emu", Type: "hvm", VCPUs: 1, MemoryMiB: 128, Template: events.TemplateID(w.ids["tiny"])})))
+	w.refused(w.do("host.adopt_orphan", AdoptOrphan{w.host("host1"), uuid, w.vm("emu")}), events.CodeConflict, "")
+}

@@ -179,9 +179,11 @@ type seenIndex struct {
 type seenEntry struct {
 	actor   string
 	number  uint64
-	outcome events.Outcome
+	outcome *events.Outcome // nil: plainly accepted, as most are
 	digest  [16]byte
 }
+
+var plainlyAccepted = events.Outcome{Status: events.Accepted}
 
 type seenOld struct {
 	key string
@@ -200,7 +202,12 @@ func newSeenIndex() seenIndex { return seenIndex{by: map[string]seenEntry{}} }
 func (x *seenIndex) add(r events.Recorded) {
 	k := seenKeyOf(r.Actor, r.Intent)
 	c := Command{Kind: r.Kind, Verb: r.Verb, Args: r.Args, Override: r.Override, Expect: r.Expect}
-	x.by[k] = seenEntry{r.Actor, r.Number, r.Outcome, c.digest()}
+	e := seenEntry{actor: r.Actor, number: r.Number, digest: c.digest()}
+	if r.Outcome != plainlyAccepted {
+		o := r.Outcome // so that only what is kept is
+		e.outcome = &o
+	}
+	x.by[k] = e
 	x.order = append(x.order, seenOld{k, r.Time})
 	for x.old < len(x.order) && r.Time.Sub(x.order[x.old].at) > keepSeen {
 		delete(x.by, x.order[x.old].key)
@@ -219,5 +226,9 @@ func (x *seenIndex) find(c Command) (uint64, events.Outcome, bool, bool) {
 	if e.actor != c.Actor { // say nothing of another's intent
 		return 0, events.Outcome{}, true, true
 	}
-	return e.number, e.outcome, e.digest != c.digest(), true
+	o := plainlyAccepted
+	if e.outcome != nil {
+		o = *e.outcome
+	}
+	return e.number, o, e.digest != c.digest(), true
 }

@@ -146,12 +146,22 @@ func DecodeBlock(payload []byte) (*Block, error) {
 		}
 	}
 	if b.Format != Format {
-		return nil, fmt.Errorf("decode block %d: format %d is not known to this version, which reads format %d", b.First, b.Format, Format)
+		return nil, fmt.Errorf("decode block %d: %w", b.First, unknownFormat(b.Format))
 	}
 	if b.First == 0 || b.Term == 0 || len(b.Decisions) == 0 {
 		return nil, fmt.Errorf("decode block %d: first, term and decisions must not be empty", b.First)
 	}
 	return b, nil
+}
+
+// ErrNewer says that a newer version of the program wrote what is read. It loses nothing: that version can go on.
+var ErrNewer = errors.New("a newer version of this program wrote this: start that version, nothing is lost")
+
+func unknownFormat(format int) error {
+	if format > Format {
+		return fmt.Errorf("format %d is not known to this version, which reads format %d: %w", format, Format, ErrNewer)
+	}
+	return fmt.Errorf("format %d is not known to this version, which reads format %d", format, Format)
 }
 
 // Digest is the SHA-256 (hex) of a stored payload, which the next block names in Prev.

@@ -68,7 +68,7 @@ func (e *Envelope) read(s *scanner, decision func() error) error {
 			}
 			seen |= 1 << i
 			if name == "decisions" {
-				e.Decisions = make([][]byte, 0, 8)
+				e.Decisions = [][]byte{}
 				return s.array(decision)
 			}
 			return e.field(s, name)

@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"strings"
 	"sync"
+	"time"
 	"unicode/utf8"
 )
 
@@ -42,6 +43,8 @@ func makeQuick(t reflect.Type) quick {
 	switch {
 	case t == reflect.TypeFor[Ref]():
 		return quickRef
+	case t == reflect.TypeFor[time.Time]():
+		return quickTime
 	case reflect.PointerTo(t).Implements(jsonUnmarshaler) || reflect.PointerTo(t).Implements(textUnmarshaler):
 		return quickByJSON
 	}
@@ -110,6 +113,17 @@ func quickRef(s *scanner, into reflect.Value) error {
 	r, err := s.ref()
 	*into.Addr().Interface().(*Ref) = r
 	return err
+}
+
+func quickTime(s *scanner, into reflect.Value) error {
+	body, odd, err := s.text()
+	if err == nil && odd {
+		err = errSlow
+	}
+	if err != nil {
+		return err
+	}
+	return into.Addr().Interface().(*time.Time).UnmarshalText(body)
 }
 
 // ref reads what names an aggregate.

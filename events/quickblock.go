@@ -40,8 +40,8 @@ func (p *payload) decode(s *scanner) (Payload, error) {
 	return v.Interface().(Payload), nil
 }
 
-// sizeOfOne is about how many bytes a decision has.
-const sizeOfOne = 512
+// sizeOfOne is about how many bytes a decision has at most, and its share of the block's own.
+const sizeOfOne = 800
 
 // quickBlock reads a block that is in the form that we write. Any error means that encoding/json must read it.
 func quickBlock(payload []byte) (*Block, error) {

@@ -164,3 +164,34 @@ func TestRegisteredImagesAreKept(t *testing.T) {
 		t.Errorf("%d images are kept (%v), want the registered one and %d others", len(kept), err, maxUnlisted)
 	}
 }
+
+// TestBootsFromWhatWasKept: after a restart without log, bus or database, and with an image directory that was cleared away, a machine
+// still boots the version that it was to boot.
+func TestBootsFromWhatWasKept(t *testing.T) {
+	root := t.TempDir()
+	s := newService(t, func(o *Options) { o.ImageDir = root })
+	m := realImage(t, root, "wanted")
+	machines := twoMachines()
+	machines[0].Image = m.Version
+	if err := s.KeepImages([]bootimage.Manifest{m}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.SetMachines(machines); err != nil {
+		t.Fatal(err)
+	}
+	opt := s.opt
+	opt.ImageDir = t.TempDir()
+	again, err := New(opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := body(t, get(again, "10.77.0.11", "GET", "/ipxe/"+macOne)); !strings.Contains(got, "/image/"+m.Version+"/xen") {
+		t.Errorf("it does not boot what it is to boot:\n%s", got)
+	}
+	if got := body(t, get(again, "10.77.0.11", "GET", "/boot/"+macOne+"/initrd.img?image="+m.Version)); !strings.HasPrefix(got, "initrd.img of wanted") {
+		t.Errorf("it is given %.40q", got)
+	}
+	if got := body(t, get(again, "10.77.0.12", "GET", "/ipxe/"+macTwo)); strings.Contains(got, "kernel") { // follows current, of which there is none
+		t.Errorf("a machine boots what nobody told it to:\n%s", got)
+	}
+}

@@ -84,6 +84,7 @@ type Config struct {
 type Service struct {
 	cfg     Config
 	limits  *limits
+	gate    *gate
 	slots   chan struct{}
 	running sync.WaitGroup
 	secrets sync.Mutex // held while a secret gets a value
@@ -119,7 +120,7 @@ func New(cfg Config) *Service {
 	if cfg.InFlight == 0 {
 		cfg.InFlight = 8192
 	}
-	return &Service{cfg: cfg, limits: newLimits(), slots: make(chan struct{}, cfg.InFlight)}
+	return &Service{cfg: cfg, limits: newLimits(), gate: newGate(), slots: make(chan struct{}, cfg.InFlight)}
 }
 
 // handler works on one request and gives the body of its answer; nil: there is none.
@@ -198,17 +199,24 @@ func (s *Service) subscribe(ctx context.Context, subject string, h handler) erro
 		if m.Reply == "" {
 			return // nobody would hear the outcome; an intent without an answer is not acknowledged
 		}
+		leave, ok := s.admit(m.Subject, func(text string) { s.answer(m, busyAnswer(m.Subject, text)) })
+		if !ok {
+			return
+		}
 		select {
 		case s.slots <- struct{}{}:
 		default:
 			s.answer(m, busyAnswer(m.Subject, "the server has too many requests under way: ask again with the same id"))
+			leave(nil)
 			return
 		}
 		s.running.Go(func() {
 			defer func() { <-s.slots }()
 			ctx, cancel := context.WithTimeout(ctx, timeOf(subject))
 			defer cancel()
-			s.answer(m, h(ctx, m))
+			a := h(ctx, m)
+			leave(a)
+			s.answer(m, a)
 		})
 	})
 	if err != nil {

@@ -163,7 +163,8 @@ func (p *eventPage) add(scope *history.Scope, r events.Recorded) error {
 	e, ok := scope.See(r)
 	time := r.Time.UTC().Format(time.RFC3339Nano)
 	for i, ev := range r.Events {
-		if r.Number == p.from && i < p.q.Index || !ok || !p.wants(ev) || !shown(e, ev) {
+		ev, shown := shownOf(e, ev)
+		if r.Number == p.from && i < p.q.Index || !ok || !shown || !p.wants(ev) {
 			continue
 		}
 		m := events.FeedMessage{Number: r.Number, Index: i, Time: time, Intent: e.Intent, Actor: e.Actor, Reason: e.Reason, Cause: e.Cause, Event: ev}
@@ -185,14 +186,14 @@ func (p *eventPage) wants(e events.Event) bool {
 	return (p.q.Kind == "" || e.Aggregate.Kind == p.q.Kind) && (p.q.ID == "" || e.Aggregate.ID == p.q.ID)
 }
 
-// shown says whether an event is among those that someone may see.
-func shown(e history.Entry, ev events.Event) bool {
+// shownOf gives an event as someone may see it, if he may.
+func shownOf(e history.Entry, ev events.Event) (events.Event, bool) {
 	for _, x := range e.Events {
 		if x.Aggregate == ev.Aggregate && x.Version == ev.Version {
-			return true
+			return x, true
 		}
 	}
-	return false
+	return ev, false
 }
 
 // notThen says why the past could not be told.

@@ -62,12 +62,21 @@ func seen(log *projectionstest.Chain, scope *history.Scope, from uint64, want fu
 	for _, r := range log.Recorded() {
 		e, ok := scope.See(r)
 		for i, ev := range r.Events {
-			if ok && r.Number >= from && want(ev) && shown(e, ev) {
-				out = append(out, fmt.Sprintf("%d.%d %s %s %q", r.Number, i, ev.Aggregate, e.Actor, e.Reason))
+			if x := slices.IndexFunc(e.Events, func(x events.Event) bool { return x.Aggregate == ev.Aggregate && x.Version == ev.Version }); ok && x >= 0 && r.Number >= from && want(ev) {
+				out = append(out, line(events.FeedMessage{Number: r.Number, Index: i, Actor: e.Actor, Reason: e.Reason, Event: e.Events[x]}))
 			}
 		}
 	}
 	return out
+}
+
+// line is all that a message tells.
+func line(m events.FeedMessage) string {
+	data, err := json.Marshal(m.Event.Data)
+	if err != nil {
+		return err.Error()
+	}
+	return fmt.Sprintf("%d.%d %s %s %q %s %s", m.Number, m.Index, m.Event.Aggregate, m.Actor, m.Reason, m.Event.Type, data)
 }
 
 // TestEventsInPages: from any place on, in pages of any size, a user is shown what he would be shown who read the log from its start.
@@ -94,7 +103,7 @@ func TestEventsInPages(t *testing.T) {
 				t.Fatalf("%+v: %+v", q, a.Error)
 			}
 			for _, m := range a.Items {
-				got = append(got, fmt.Sprintf("%d.%d %s %s %q", m.Number, m.Index, m.Event.Aggregate, m.Actor, m.Reason))
+				got = append(got, line(m))
 			}
 			if q.From, q.Index = fmt.Sprint(a.Next), a.Index; a.End {
 				if a.Next != last+1 {

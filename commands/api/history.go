@@ -91,19 +91,15 @@ func (s *Service) history(ctx context.Context, m *nats.Msg) any {
 		return historyError(refusal(events.CodeInvalid, "field \"id\": want the id of an object"))
 	case q.Limit < 0 || q.Limit > 1000:
 		return historyError(refusal(events.CodeInvalid, "field \"limit\": want 1 to 1000, or 0 for 100"))
+	case q.Last < 0 || q.Last > 1000 || q.Last > 0 && (q.After > 0 || q.Limit > 0) || q.Last == 0 && q.Before > 0:
+		return historyError(refusal(events.CodeInvalid, "field \"last\": want 1 to 1000, with \"before\" or alone"))
 	}
-	p, object := newPage(q.Limit), events.Ref{Kind: q.Kind, ID: q.ID}
-	err := s.scan(ctx, u, func(e history.Entry) error {
-		p.Applied = max(p.Applied, e.Number)
-		if e.Number <= q.After || !e.About(object) {
-			return nil
-		}
-		return p.add(e)
-	})
+	object := events.Ref{Kind: q.Kind, ID: q.ID}
+	p, err := s.about(ctx, u, object, q)
 	if err != nil {
 		return historyError(unread(err))
 	}
-	if len(p.Items) == 0 && q.After == 0 {
+	if len(p.Items) == 0 && q.After == 0 && q.Before == 0 {
 		return historyError(refusal(events.CodeNotFound, "the log tells nothing of %s that is for you to see", object))
 	}
 	return p.HistoryAnswer

@@ -24,15 +24,21 @@ func (s *Service) subscribeIntents(ctx context.Context, d asyncDecider) error {
 		if m.Reply == "" {
 			return
 		}
+		leave, ok := s.admit(m.Subject, func(text string) { s.answer(m, busyAnswer(m.Subject, text)) })
+		if !ok {
+			return
+		}
 		select {
 		case s.slots <- struct{}{}:
 		default:
 			s.answer(m, busyAnswer(m.Subject, "the server has too many requests under way: ask again with the same id"))
+			leave(nil)
 			return
 		}
 		c, dryRun, refused := s.intent(m)
 		if refused != nil {
 			<-s.slots
+			leave(nil)
 			s.answer(m, refused)
 			return
 		}
@@ -43,6 +49,7 @@ func (s *Service) subscribeIntents(ctx context.Context, d asyncDecider) error {
 			if err != nil {
 				a = events.Answer{ID: c.Intent, Outcome: unavailable(err)}
 			}
+			leave(a)
 			a.Events = s.shown(c.Actor, a.Events)
 			s.reply(m, a)
 		})

@@ -28,7 +28,7 @@ const pageSize = 500
 
 // historyCommand tells what happened to one object.
 func (a *app) historyCommand() *cobra.Command {
-	var limit int
+	var limit, last int
 	var diff bool
 	var timeout time.Duration
 	cmd := &cobra.Command{
@@ -36,8 +36,11 @@ func (a *app) historyCommand() *cobra.Command {
 		Long: `Tell all events of one object (vm, machine, host, template, account, operation, bootimage or discovered) in the order of the log, and what was refused
 about it. The server reads the log for it, so the answer cannot disagree with the log. What was deleted has no name any more: give its id.
 -o json and -o yaml print the decisions. --diff prints what each event changed; "?" is what cannot be told from the events.`,
-		Example: "  cloudengine history vm web1\n  cloudengine history vm web1 --diff\n  cloudengine history machine host1 --limit 20 -o json",
+		Example: "  cloudengine history vm web1\n  cloudengine history vm web1 --diff\n  cloudengine history machine host1 --last 20 -o json",
 		RunE: func(cmd *cobra.Command, words []string) error {
+			if last < 0 || last > 0 && limit > 0 {
+				return usagef("want either --limit or --last")
+			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), timeout)
 			defer cancel()
 			c, err := a.connect(ctx)
@@ -49,9 +52,17 @@ about it. The server reads the log for it, so the answer cannot disagree with th
 			if err != nil {
 				return err
 			}
-			all, err := pages(limit, func(after uint64, n int) (wire.HistoryAnswer, error) {
+			ask := func(after uint64, n int) (wire.HistoryAnswer, error) {
 				return c.History(ctx, wire.HistoryRequest{Kind: object.Kind, ID: object.ID, After: after, Limit: n})
-			})
+			}
+			var all wire.HistoryAnswer
+			if last > 0 {
+				all, err = lastPages(last, func(before uint64, n int) (wire.HistoryAnswer, error) {
+					return c.History(ctx, wire.HistoryRequest{Kind: object.Kind, ID: object.ID, Before: before, Last: n})
+				})
+			} else {
+				all, err = pages(limit, ask)
+			}
 			if err != nil {
 				return err
 			}
@@ -62,6 +73,7 @@ about it. The server reads the log for it, so the answer cannot disagree with th
 		},
 	}
 	cmd.Flags().IntVar(&limit, "limit", 0, "tell only the first so many decisions (0: all)")
+	cmd.Flags().IntVar(&last, "last", 0, "tell only the last so many decisions")
 	cmd.Flags().BoolVar(&diff, "diff", false, "tell field by field what each event changed")
 	cmd.Flags().DurationVar(&timeout, "timeout", 10*time.Minute, "how long to wait for the server")
 	return cmd
@@ -101,6 +113,21 @@ func pages(limit int, ask func(after uint64, n int) (wire.HistoryAnswer, error))
 		}
 		p.Items = append(all.Items, p.Items...)
 		if all = p; p.Next == 0 || limit > 0 && len(p.Items) >= limit {
+			return all, nil
+		}
+	}
+}
+
+// lastPages asks for pages from the end backwards, until there is no more, or there are so many decisions.
+func lastPages(last int, ask func(before uint64, n int) (wire.HistoryAnswer, error)) (wire.HistoryAnswer, error) {
+	var all wire.HistoryAnswer
+	for {
+		p, err := ask(all.Prev, min(pageSize, last-len(all.Items)))
+		if err != nil {
+			return all, err
+		}
+		p.Items = append(p.Items, all.Items...)
+		if all = p; p.Prev == 0 || len(p.Items) >= last {
 			return all, nil
 		}
 	}

@@ -34,6 +34,7 @@ func (a *app) verifyCommand() *cobra.Command {
   files    the files of templates, and the sealed values of secrets
   power    with --power: every BMC, asked live
 
+Findings are critical (a promise is broken), error, warning (someone has to decide) or note (as people decided), each with what to do next.
 A difference counts only if it was the same in several looks. What moves while it is looked at, as under an operation, is told apart as
 "settling". Who does not answer is told as "?". Exit code 0: nothing was found, and everything answered.`,
 		Example: "  cloudengine verify\n  cloudengine verify --rows --desired\n  cloudengine verify --hosts --power -o json",

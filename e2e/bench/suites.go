@@ -13,7 +13,7 @@ import (
 func suites() []suite {
 	return []suite{
 		{ids: benchlog.IDs(), run: measureLog},
-		{ids: []string{"P4", "P4-lag"}, run: measureReadModels},
+		{ids: benchread.IDs(), run: measureReadModels},
 		{ids: benchmoment.IDs(), run: measureMoments},
 		{ids: benchreplay.IDs(), run: measureReplay},
 		{ids: []string{"P6-call", "P6-call-p50", "P6-call-16", "P6-call-16-p50"}, run: measureCalls},
@@ -39,10 +39,10 @@ func measureLog(ctx context.Context, b *bench, add func(Result)) error {
 	return err
 }
 
-// measureReadModels measures P4.
+// measureReadModels measures P4 and P5.
 func measureReadModels(ctx context.Context, b *bench, add func(Result)) error {
-	b.say("P4: about a minute")
-	all, err := benchread.Run(ctx)
+	b.say("P4 and P5: about a minute each")
+	all, err := benchread.Run(ctx, b.wants)
 	for _, r := range all {
 		add(compared(Result{ID: r.ID, Name: r.Name, Ours: r.Ours, Unit: r.Unit, Runs: r.Runs, Note: r.Note}, r.Raw, r.Ratio))
 	}

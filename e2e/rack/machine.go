@@ -125,7 +125,9 @@ func (r *Rack) powerOn(m Machine) error {
 
 // qemuArgs: software emulation only, since a KVM that is there is not always one that works. SMAP,
 // SMEP and LA57 off: QEMU 7.2 emulates SMAP wrongly and dom0 crashes in its entry code. RDTSCP
-// off: its exit is reported wrongly to Xen when a PVH guest's clock is intercepted. No VGA:
+// off: its exit is reported wrongly to Xen when a PVH guest's clock is intercepted. AVX and what needs it
+// off: on busy machines vector registers of the control domain were mixed up between domains (wrong
+// SHA-256 of right files, symbols that ld.so does not find, TLS records that cannot be read). No VGA:
 // graphics=off makes the BIOS talk on the serial port. A failed network boot is tried again.
 func (r *Rack) qemuArgs(m Machine) []string {
 	args := []string{
@@ -134,7 +136,7 @@ func (r *Rack) qemuArgs(m Machine) []string {
 		"-smbios", "type=1,manufacturer=CloudEngine,product=Virtual rack,serial=" + m.Serial + ",uuid=" + m.UUID,
 		"-machine", "pc,graphics=off",
 		"-accel", "tcg,thread=multi",
-		"-cpu", "max,-smap,-smep,-la57,-rdtscp",
+		"-cpu", "max,-smap,-smep,-la57,-rdtscp,-avx,-avx2,-fma,-f16c,-vaes,-vpclmulqdq",
 		"-smp", strconv.Itoa(r.cfg.CPUs),
 		"-m", strconv.Itoa(r.cfg.MemoryMiB),
 		"-nodefaults", "-no-user-config", "-display", "none", "-monitor", "none",

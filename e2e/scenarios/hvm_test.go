@@ -2,7 +2,6 @@ package scenarios
 
 import (
 	"fmt"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -25,6 +24,9 @@ func deviceModels(t *testing.T, host string) (domains []int) {
 		if uid == nil || uid[1] == "0" || uid[2] == "0" || !strings.Contains(status, "CapEff:\t0000000000000000") {
 			t.Fatalf("a device model has rights in the control domain:\n%s", status)
 		}
+		if !regexp.MustCompile(`SigIgn:\s+[0-9a-f]*[13579bdf][0-9a-f]{6}\b`).MatchString(status) { // SIGXFSZ, 25
+			t.Fatalf("a device model would die of a full log:\n%s", status)
+		}
 		user, err := strconv.Atoi(uid[1])
 		if err != nil {
 			t.Fatal(err)
@@ -40,7 +42,7 @@ func TestHVM(t *testing.T) {
 	host := text(row(t, events.KindVM, "web1"), "host_name")
 	logOnFailure(t, host)
 	bystander := one(t, host, "web1")
-	must(t, "template", "import", "machine", "--kernel", filepath.Join(repo, "bin/guest/vmlinuz"), "--ramdisk", filepath.Join(repo, "bin/guest/guest.img"),
+	must(t, "template", "import", "machine", "--kernel", built("guest/vmlinuz"), "--ramdisk", built("guest/guest.img"),
 		"--cmdline", machineArgs, "--min-ram", "96MiB")
 	must(t, "vm", "create", "emu", "--account", "demo", "--template", "machine", "--type", "hvm", "--ram", "128MiB", "--vcpus", "1",
 		"--cmdline", machineArgs+" ce.after=20:reboot")

@@ -135,6 +135,16 @@ func runAll(m *testing.M) (code int, err error) {
 	return m.Run(), nil
 }
 
+// built finds what was built: in bin, or for a rack that is up and has its own, beside it.
+func built(name string) string {
+	if own := filepath.Join(dir, name); *upIn != "" {
+		if _, err := os.Stat(own); err == nil {
+			return own
+		}
+	}
+	return filepath.Join(repo, "bin", name)
+}
+
 // command is the program that users have, on this run's rack.
 func command(ctx context.Context, args ...string) *exec.Cmd {
 	if args[0] == "rack" {
@@ -142,7 +152,7 @@ func command(ctx context.Context, args ...string) *exec.Cmd {
 	} else {
 		args = append([]string{"--server", "nats://" + listen, "--nkey", filepath.Join(dir, "data", "admin.nk")}, args...)
 	}
-	cmd := exec.CommandContext(ctx, filepath.Join(repo, "bin/cloudengine"), args...)
+	cmd := exec.CommandContext(ctx, built("cloudengine"), args...)
 	cmd.Dir = dir
 	return cmd
 }

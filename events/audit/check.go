@@ -1,9 +1,11 @@
 package audit
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"cloudengine/events"
@@ -59,13 +61,25 @@ func Check(walk Walk, witnesses []Witness, each func(*events.Block) []Finding) (
 		return c.report(), err
 	}
 	c.reader.Chain.Close()
-	for _, w := range witnesses {
+	for _, w := range bySayings(witnesses) {
 		if err := c.compare(w); err != nil {
 			return c.report(), err
 		}
 	}
 	err := c.describe(walk)
 	return c.report(), err
+}
+
+// bySayings gives first those who can say most.
+func bySayings(all []Witness) []Witness {
+	out := slices.Clone(all)
+	slices.SortStableFunc(out, func(a, b Witness) int {
+		if n := cmp.Compare(len(b.Leaves), len(a.Leaves)); n != 0 {
+			return n
+		}
+		return cmp.Compare(b.Head.Size, a.Head.Size)
+	})
+	return out
 }
 
 type checker struct {
@@ -88,7 +102,7 @@ func (c *checker) compare(w Witness) error {
 	case reached && root == w.Head.Root:
 		c.precise.Add(Finding{What: Framing, Seq: w.Head.Seq, Message: fmt.Sprintf(
 			"%s: all %d decisions are those that were there, and the blocks around them are not: they were divided or written in another way", w.Name, w.Head.Size)})
-	case w.Leaves != nil && !c.precise.None(): // the largest has told already, and one telling is enough
+	case !c.precise.None(): // one who could say more has told already
 	case w.Leaves != nil:
 		for _, f := range Locate(w.Leaves, c.reader.Leaves) {
 			f.Message = w.Name + ": " + f.Message

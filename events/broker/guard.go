@@ -16,18 +16,18 @@ import (
 
 // Limits keep one client, or one address, from taking what all need. The zero value of a field is its default.
 type Limits struct {
-	HelloRate   float64 // TLS handshakes per second of one address; 100. Four times as many may come at once
-	Strangers   int     // connections of one address that have not said who they are; 256. The oldest are closed
-	PerUser     int     // connections of one user; 1,024. The oldest is closed
-	PerMachine  int     // of one machine, and of one that enrols; 8
-	UserMsgs    int     // messages per second on one connection of a user; 200,000. More, for two looks in a row, and it is closed
-	MachineMsgs int     // of a machine; 4,000
-	MachineMB   int     // 10^6 bytes per second of a machine; 32
-	Penalty     time.Duration
+	HelloRate   float64       // TLS handshakes per second of one address; 100. Four times as many may come at once
+	Strangers   int           // connections of one address that have not said who they are; 256. The oldest are closed
+	PerUser     int           // connections of one user; 1,024. The oldest is closed
+	PerMachine  int           // of one machine, and of one that enrols; 8
+	UserMsgs    int           // messages per second of a user; 30,000. Who sends more for two looks in a row is disconnected and kept out
+	MachineMsgs int           // of a machine; 4,000
+	MachineMB   int           // 10^6 bytes per second of a machine; 32
+	Penalty     time.Duration // for how long; 5 s, and twice as long each time that it happens again within minutes, up to 80 s
 }
 
 func (l *Limits) setDefaults() {
-	for field, value := range map[*int]int{&l.Strangers: 256, &l.PerUser: 1024, &l.PerMachine: 8, &l.UserMsgs: 200_000, &l.MachineMsgs: 4_000, &l.MachineMB: 32} {
+	for field, value := range map[*int]int{&l.Strangers: 256, &l.PerUser: 1024, &l.PerMachine: 8, &l.UserMsgs: 30_000, &l.MachineMsgs: 4_000, &l.MachineMB: 32} {
 		if *field == 0 {
 			*field = value
 		}
@@ -46,25 +46,30 @@ type guard struct {
 
 	mu    sync.Mutex
 	hello map[netip.Addr]*rate.Limiter
-	out   map[string]time.Time // actors that are kept out, until then
-	seen  map[uint64]traffic   // by connection id
+	out   map[string]barred
+
+	seen    map[uint64]traffic // by connection id; these are of look alone
+	looked  time.Time
+	strikes map[string]int // by actor
 }
 
-// traffic is what a connection had sent when it was last looked at.
-type traffic struct {
-	msgs, bytes int64
-	at          time.Time
-	strikes     int
+// barred is an actor that is or was kept out.
+type barred struct {
+	until time.Time
+	times int
 }
+
+// traffic is what a connection had sent when it was last looked at, or what an actor has sent since.
+type traffic struct{ msgs, bytes int64 }
 
 func newGuard(l Limits) *guard {
 	l.setDefaults()
-	return &guard{limits: l, hello: map[netip.Addr]*rate.Limiter{}, out: map[string]time.Time{}, seen: map[uint64]traffic{}}
+	return &guard{limits: l, hello: map[netip.Addr]*rate.Limiter{}, out: map[string]barred{}, seen: map[uint64]traffic{}, strikes: map[string]int{}}
 }
 
 var errHellos = errors.New("too many connections from this address")
 
-const guardPeriod = 500 * time.Millisecond // between two looks at the connections
+const guardPeriod = 250 * time.Millisecond // between two looks at the connections
 
 // admit is asked at the first message of a TLS client, before anything is computed for it.
 func (g *guard) admit(h *tls.ClientHelloInfo) error {
@@ -90,8 +95,7 @@ func (g *guard) admit(h *tls.ClientHelloInfo) error {
 func (g *guard) barred(actor string) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	until, ok := g.out[actor]
-	return ok && time.Now().Before(until)
+	return time.Now().Before(g.out[actor].until)
 }
 
 // most is how many connections an actor may have.
@@ -130,22 +134,21 @@ func (s *Server) look() {
 	g, now := s.auth.guard, time.Now()
 	live := s.auth.actors()
 	strangers := map[string][]uint64{}
-	next := make(map[uint64]traffic, len(list.Conns))
+	sent, next := map[string]traffic{}, make(map[uint64]traffic, len(list.Conns))
 	for _, c := range list.Conns { // the oldest first
 		actor, known := live[c.Cid]
 		switch {
-		case !known && now.Sub(c.Start) > guardPeriod/2 && isAddress(c.IP):
+		case !known && now.Sub(c.Start) > 250*time.Millisecond && isAddress(c.IP):
 			strangers[c.IP] = append(strangers[c.IP], c.Cid)
 		case known:
-			t, over := g.weigh(g.seen[c.Cid], c, actor, now)
-			if next[c.Cid] = t; over {
-				s.opts.Logger.Warn("a client sends too much and is kept out for a while", "client", actor, "for", g.limits.Penalty)
-				g.bar(actor, now)
-				s.auth.kick(func(k client) bool { return k.actor == actor })
-			}
+			t, was, sum := traffic{c.InMsgs, c.InBytes}, g.seen[c.Cid], sent[actor]
+			next[c.Cid], sent[actor] = t, traffic{sum.msgs + t.msgs - was.msgs, sum.bytes + t.bytes - was.bytes}
 		}
 	}
-	g.renew(next, now)
+	for _, actor := range g.judge(sent, next, now) {
+		s.opts.Logger.Warn("a client sends too much and is kept out for a while", "client", actor)
+		s.auth.kick(func(k client) bool { return k.actor == actor })
+	}
 	for address, ids := range strangers {
 		if n := len(ids) - g.limits.Strangers; n > 0 {
 			s.opts.Logger.Warn("an address holds connections open and does not say who it is", "address", address, "closed", n)
@@ -161,37 +164,38 @@ func isAddress(s string) bool {
 	return err == nil
 }
 
-// weigh compares what a connection has sent with the last look. It is over when it was too much twice in a row.
-func (g *guard) weigh(last traffic, c *server.ConnInfo, actor string, now time.Time) (traffic, bool) {
-	t := traffic{msgs: c.InMsgs, bytes: c.InBytes, at: now}
-	if last.at.IsZero() {
-		return t, false
+// judge compares what actors have sent with the last look, and gives those who sent too much twice in a row. They are kept out now.
+func (g *guard) judge(sent map[string]traffic, next map[uint64]traffic, now time.Time) (over []string) {
+	span := max(now.Sub(g.looked).Seconds(), 0.01)
+	strikes := map[string]int{}
+	for actor, t := range sent {
+		msgs, bytes := float64(t.msgs)/span, float64(t.bytes)/span
+		much := msgs > float64(g.limits.UserMsgs)
+		if isMachineActor(actor) {
+			much = msgs > float64(g.limits.MachineMsgs) || bytes > 1e6*float64(g.limits.MachineMB)
+		}
+		if !much || g.looked.IsZero() {
+			continue
+		}
+		if strikes[actor] = g.strikes[actor] + 1; strikes[actor] >= 2 {
+			over = append(over, actor)
+		}
 	}
-	span := max(now.Sub(last.at).Seconds(), 0.01)
-	msgs, bytes := float64(c.InMsgs-last.msgs)/span, float64(c.InBytes-last.bytes)/span
-	over := msgs > float64(g.limits.UserMsgs)
-	if isMachineActor(actor) {
-		over = msgs > float64(g.limits.MachineMsgs) || bytes > 1e6*float64(g.limits.MachineMB)
-	}
-	if over {
-		t.strikes = last.strikes + 1
-	}
-	return t, t.strikes >= 2
-}
-
-func (g *guard) bar(actor string, now time.Time) {
+	g.seen, g.strikes, g.looked = next, strikes, now
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.out[actor] = now.Add(g.limits.Penalty)
+	for _, actor := range over {
+		n := g.out[actor].times
+		g.out[actor] = barred{now.Add(g.limits.Penalty << min(n, 4)), n + 1}
+	}
+	g.forget(now)
+	return over
 }
 
-// renew takes over the new looks and forgets who was quiet for long.
-func (g *guard) renew(next map[uint64]traffic, now time.Time) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.seen = next
-	for actor, until := range g.out {
-		if now.After(until) {
+// forget drops what has no meaning any more. The lock is held.
+func (g *guard) forget(now time.Time) {
+	for actor, b := range g.out {
+		if now.Sub(b.until) > 5*time.Minute {
 			delete(g.out, actor)
 		}
 	}
@@ -236,3 +240,6 @@ func (a *authenticator) crowded(who client) []uint64 {
 	}
 	return ids[:n]
 }
+
+// Connections counts the open connections, our own and those of strangers too.
+func (s *Server) Connections() int { return s.bus.NumClients() }

@@ -75,7 +75,7 @@ func startBus(o Options, auth *authenticator) (*server.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	bus.SetLoggerV2(natsLogger{o.Logger.With("part", "nats-server")}, false, false, false)
+	bus.SetLoggerV2(newNatsLogger(o.Logger.With("part", "nats-server")), false, false, false)
 	auth.mu.Lock()
 	auth.bus, auth.accounts = bus, map[string]*server.Account{}
 	auth.mu.Unlock()

@@ -103,7 +103,11 @@ func (r *Reader) take(m jetstream.Msg) {
 		p.seq, pending = meta.Sequence.Stream, meta.NumPending
 	}
 	if r.filling == nil {
-		r.filling = &slot{decoded: make(chan struct{})}
+		n := 1
+		if pending > 0 {
+			n = min(runBlocks, runBytes/(len(p.payload)+1)+1)
+		}
+		r.filling = &slot{pieces: make([]piece, 0, n), decoded: make(chan struct{})}
 	}
 	s := r.filling
 	s.pieces, s.bytes = append(s.pieces, p), s.bytes+len(p.payload)

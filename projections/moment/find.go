@@ -17,7 +17,7 @@ import (
 )
 
 // rowsVersion rises when the same events give other rows with the same columns, or a file is written in another way.
-const rowsVersion = 2
+const rowsVersion = 3
 
 // schemaOf tells versions apart: by the tables, the events that are known, and the program.
 func schemaOf(program string) (string, error) {

@@ -211,7 +211,7 @@ func nameKey(name, id string) string { return strings.TrimRight(name, " ") + "\x
 
 // named are the kinds of objects that arguments of intents name.
 var named = []events.Kind{events.KindAccount, events.KindUser, events.KindSecret, events.KindTemplate, events.KindMachine, events.KindHost, events.KindVM,
-	events.KindOperation}
+	events.KindOperation, events.KindBootimage, events.KindDiscovered}
 
 // objects lists what a decision is about: the objects of its events, its own operation, and, if it changed nothing, what it names.
 func objects(r *events.Recorded) []string {

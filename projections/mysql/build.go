@@ -13,15 +13,15 @@ import (
 	"cloudengine/projections"
 )
 
-// build makes a generation of the read models beside the live one: it folds the log in memory, loads each row once, as it is at the
-// end, and then follows the log until it can take over. Nothing of it is seen before the swap.
+// build makes a generation of the read models beside the live one: it folds the log in memory, loads the rows, most of them once, and then
+// follows the log until it can take over. Nothing of it is seen before the swap.
 type build struct {
 	b   *builder
 	db  *sql.DB
 	r   Reader
 	log *slog.Logger
 
-	rows    *projections.Memory // as a store
+	rows    *eager
 	parked  map[events.Ref]bool
 	stops   []stop
 	dropped []DroppedEvent
@@ -47,7 +47,7 @@ type stop struct {
 }
 
 func newBuild(b *builder, db *sql.DB, r Reader, log *slog.Logger, dropped []DroppedEvent) *build {
-	x := &build{b: b, db: db, r: r, log: log, rows: projections.NewMemory(), parked: map[events.Ref]bool{}, dropped: dropped, isGone: map[partID]bool{},
+	x := &build{b: b, db: db, r: r, log: log, parked: map[events.Ref]bool{}, dropped: dropped, isGone: map[partID]bool{},
 		began: time.Now()}
 	for _, d := range dropped {
 		x.isGone[partID{d.Number, d.Index}] = true
@@ -82,9 +82,34 @@ func readTo(ctx context.Context, r Reader, from, to uint64, each func([]events.R
 	return err
 }
 
-// fold reads the log up to a decision, while what was read before is folded.
+// lastOf asks for the end of the log, again for some seconds if nobody answers: a leader may just be changing.
+func lastOf(ctx context.Context, r Reader) (last uint64, err error) {
+	for range 20 {
+		if last, err = r.Last(ctx); err == nil || ctx.Err() != nil {
+			break
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(250 * time.Millisecond):
+		}
+	}
+	if err != nil {
+		err = fmt.Errorf("find the end of the log: %w", err)
+	}
+	return last, err
+}
+
+// fold makes the tables of the next generation, and reads the log up to a decision, while what was read before is folded and loaded.
 func (x *build) fold(ctx context.Context, to uint64) error {
 	x.goal.Store(to)
+	if err := x.b.schema.create(ctx, x.b, next); err != nil {
+		return err
+	}
+	x.rows = newEager(ctx, x.db, next, &x.loaded)
+	return errors.Join(x.readAll(ctx, to), x.rows.end())
+}
+
+func (x *build) readAll(ctx context.Context, to uint64) error {
 	blocks := make(chan []events.Recorded, 256)
 	done := make(chan error, 1)
 	reading, cancel := context.WithCancel(ctx)
@@ -126,6 +151,9 @@ func (x *build) add(r *events.Recorded) error {
 	if r.Number != x.at.Number+1 {
 		return fmt.Errorf("fold decision %d where %d is due: %w", r.Number, x.at.Number+1, ErrGap)
 	}
+	if err := x.rows.next(r.Number); err != nil {
+		return err
+	}
 	for _, p := range projections.Parts(r) {
 		if len(x.isGone) > 0 && x.isGone[partID{r.Number, p.Index}] {
 			continue
@@ -153,24 +181,18 @@ func (x *build) add(r *events.Recorded) error {
 	return nil
 }
 
-// make makes the tables of the next generation and loads them.
-func (x *build) make(ctx context.Context) error {
-	if err := x.b.schema.create(ctx, x.b, next); err != nil {
-		return err
-	}
-	all, rows := fillings(x.rows, next)
-	x.toLoad.Store(rows)
+// load loads the rows that are not loaded yet.
+func (x *build) load(ctx context.Context) error {
+	x.toLoad.Store(x.rows.count())
 	x.enter(PhaseLoad)
-	err := fill(ctx, x.db, all, &x.loaded)
-	if errors.Is(err, errMisfit) {
-		x.goal.Store(x.at.Number)
-		x.log.Warn("a row of the new read models does not fit its table: they are written event by event, which takes longer", "err", err)
-		if err = x.again(ctx); err == nil {
-			err = x.open(ctx, Checkpoint{})
-		}
+	all, again := x.rows.rest()
+	if err := fill(ctx, x.db, all, &x.loaded); err != nil {
 		return err
 	}
-	if err != nil {
+	if err := run(ctx, x.b, again); err != nil {
+		if isDataError(err) {
+			err = fmt.Errorf("%w: %w", errMisfit, err)
+		}
 		return err
 	}
 	for _, s := range x.stops {
@@ -182,13 +204,17 @@ func (x *build) make(ctx context.Context) error {
 	return x.open(ctx, x.at)
 }
 
-// again makes the tables of the next generation anew, empty.
-func (x *build) again(ctx context.Context) error {
+// again makes the tables of the next generation anew, empty, to be filled event by event: what does not fit parks its object then.
+func (x *build) again(ctx context.Context, why error) error {
+	x.log.Warn("a row of the new read models does not fit its table: they are written event by event, which takes longer", "err", why)
 	x.rows, x.stops = nil, nil
 	if err := x.b.schema.remove(ctx, x.b, next); err != nil {
 		return err
 	}
-	return x.b.schema.create(ctx, x.b, next)
+	if err := x.b.schema.create(ctx, x.b, next); err != nil {
+		return err
+	}
+	return x.open(ctx, Checkpoint{})
 }
 
 // open completes what was loaded and opens an engine on it.
@@ -230,9 +256,9 @@ func (x *build) reachEnd(ctx context.Context) error {
 		return x.catchUp(ctx, x.until)
 	}
 	for {
-		last, err := x.r.Last(ctx)
+		last, err := lastOf(ctx, x.r)
 		if err != nil {
-			return fmt.Errorf("find the end of the log: %w", err)
+			return err
 		}
 		if last <= x.engine.At().Number+MaxBatch/10 {
 			return nil

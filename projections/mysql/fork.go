@@ -50,9 +50,9 @@ func (d *Database) Fork(ctx context.Context, r Reader, o ForkOptions) (Built, er
 	if !isName(o.Schema) || slices.Contains(systemSchemas, o.Schema) {
 		return Built{}, fmt.Errorf("fork into %q: want a name of a–z, 0–9 and _ that is not the server's own: %w", o.Schema, ErrNoSchema)
 	}
-	last, err := r.Last(ctx)
+	last, err := lastOf(ctx, r)
 	if err != nil {
-		return Built{}, fmt.Errorf("find the end of the log: %w", err)
+		return Built{}, err
 	}
 	if o.Until == 0 || o.Until > last {
 		return Built{}, fmt.Errorf("fork at decision %d of %d: %w", o.Until, last, ErrFuture)

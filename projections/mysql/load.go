@@ -15,8 +15,6 @@ import (
 	"time"
 
 	driver "github.com/go-sql-driver/mysql"
-
-	"cloudengine/projections"
 )
 
 // errMisfit says that the server did not take a table's rows as they are.
@@ -220,13 +218,4 @@ func appendText(dst []byte, s string) []byte {
 		}
 	}
 	return dst
-}
-
-// fillings gives the tables of a generation with the rows of a fold.
-func fillings(m *projections.Memory, g generation) (out []filling, rows uint64) {
-	for _, model := range projections.Models() {
-		all := m.Rows(model.Table)
-		out, rows = append(out, filling{newWriter(model.Table, g), all}), rows+uint64(len(all))
-	}
-	return out, rows
 }

@@ -44,6 +44,7 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer server.Close()
+	mysql.LoadEarly()
 	return m.Run()
 }
 

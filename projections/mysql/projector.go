@@ -140,9 +140,9 @@ func ended(ctx context.Context, err error) error {
 
 // check looks whether these read models are of this log, and builds them anew if they have to be.
 func (p *Projector) check(ctx context.Context, r Reader) error {
-	last, err := r.Last(ctx)
+	last, err := lastOf(ctx, r)
 	if err != nil {
-		return fmt.Errorf("find the end of the log: %w", err)
+		return err
 	}
 	p.mu.Lock()
 	anew := p.anew

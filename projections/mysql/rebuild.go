@@ -118,11 +118,12 @@ func (x *build) run(ctx context.Context, lift events.Ref, alone turn) (Built, er
 	last := x.until
 	if last == 0 {
 		var err error
-		if last, err = x.r.Last(ctx); err != nil {
-			return Built{}, fmt.Errorf("find the end of the log: %w", err)
+		if last, err = lastOf(ctx, x.r); err != nil {
+			return Built{}, err
 		}
 	}
-	if err := x.fold(ctx, last); err != nil {
+	err := x.fold(ctx, last)
+	if err != nil && !errors.Is(err, errMisfit) {
 		return Built{}, err
 	}
 	for _, s := range x.stops {
@@ -130,17 +131,27 @@ func (x *build) run(ctx context.Context, lift events.Ref, alone turn) (Built, er
 			return Built{}, fmt.Errorf("decision %d: %w: %w", s.Number, ErrStillParked, s.Err)
 		}
 	}
-	built := Built{Decisions: last, Parked: len(x.parked)}
-	if err := x.make(ctx); err != nil {
+	built := Built{Decisions: last}
+	if err == nil {
+		err = x.load(ctx)
+	}
+	if errors.Is(err, errMisfit) {
+		err = x.again(ctx, err)
+	}
+	if err != nil {
 		return built, err
 	}
 	built.Rows = x.toLoad.Load()
 	if err := x.reachEnd(ctx); err != nil {
 		return built, err
 	}
+	if x.engine.parked[lift] {
+		return built, ErrStillParked
+	}
 	if err := x.takeOver(ctx, alone); err != nil {
 		return built, err
 	}
+	built.Parked = len(x.engine.parked)
 	built.Number, built.Took = x.engine.At().Number, time.Since(x.began)
 	x.enter(PhaseDone)
 	return built, x.b.schema.remove(ctx, x.b, retired)

@@ -110,3 +110,13 @@ func (c *Chain) Load(ctx context.Context, from events.Position, f func(events.Po
 	}
 	return from, ctx.Err()
 }
+
+// Payload gives the bytes of a block.
+func (c *Chain) Payload(_ context.Context, seq uint64) ([]byte, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if seq == 0 || seq > uint64(len(c.blocks)) {
+		return nil, fmt.Errorf("read block at sequence %d: it is not there: %w", seq, events.ErrBroken)
+	}
+	return c.blocks[seq-1].Encode()
+}

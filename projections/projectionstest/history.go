@@ -45,6 +45,8 @@ type grant struct {
 	host  *machine
 	boot  string
 	epoch events.Epoch
+
+	resizes, counted int
 }
 
 type vm struct {
@@ -160,7 +162,7 @@ func (w *World) endGhosts(v *vm, m *machine) []events.Event {
 
 func (w *World) grantOn(v *vm, m *machine, adopt string) events.Event {
 	v.counter++
-	v.grant = &grant{m, m.boot, events.Epoch{Term: w.term, Counter: v.counter}}
+	v.grant = &grant{host: m, boot: m.boot, epoch: events.Epoch{Term: w.term, Counter: v.counter}, counted: 128}
 	v.restarts, v.ending = 0, ""
 	return w.event(events.KindVM, v.id, events.VMRunGranted{Host: events.MachineID(m.id), HostName: m.name, Boot: m.boot, Epoch: v.grant.epoch,
 		MemoryMiB: 128, OverheadMiB: 8, VCPUs: 2, Adopt: adopt, Scores: []events.Score{{Host: events.MachineID(m.id), Name: m.name, FreeMiB: 1000, Score: 7}}})

@@ -140,7 +140,25 @@ func (w *World) reboot(v *vm) {
 		return
 	}
 	v.restarts++
+	if v.restarts%3 == 2 {
+		w.resize(v)
+		return
+	}
 	w.operation(v, "reboot", w.event(events.KindVM, v.id, events.VMRestartWanted{Restarts: v.restarts}))
+}
+
+// resize asks for more or less, and has the host report what it was given, so that each third resize gives memory back.
+func (w *World) resize(v *vm) {
+	g := v.grant
+	g.resizes++
+	to := events.VMGrantResized{Host: events.MachineID(g.host.id), Epoch: g.epoch, MemoryMiB: 64 + g.resizes%3*32, VCPUs: 1 + g.resizes%2, Resizes: g.resizes}
+	to.Counted = max(g.counted, to.MemoryMiB)
+	g.counted = to.Counted
+	w.operation(v, "resize", w.event(events.KindVM, v.id, events.VMResized{MemoryMiB: to.MemoryMiB, VCPUs: to.VCPUs, Weight: 1}), w.event(events.KindVM, v.id, to))
+	if g.resizes%3 == 0 && g.counted > to.MemoryMiB {
+		to.Counted, g.counted = to.MemoryMiB, to.MemoryMiB
+		w.decide("machine:"+g.host.id, events.KindMachine, "report", nil, w.event(events.KindVM, v.id, to))
+	}
 }
 
 func (w *World) trouble(v *vm) {

@@ -66,7 +66,7 @@ func (r *Reader) Diff(ctx context.Context, s Scope, q DiffQuestion) (Diff, error
 	if q.Limit == 0 {
 		q.Limit = DefaultLimit
 	}
-	d := &differ{from: from, to: to, limit: q.Limit, out: Diff{From: from.Number(), To: to.Number(), Items: []RowDiff{}}}
+	d := &differ{from: from, to: to, limit: q.Limit, as: question{all: s.all}, out: Diff{From: from.Number(), To: to.Number(), Items: []RowDiff{}}}
 	begun := q.After == ""
 	afterKind, afterID, _ := strings.Cut(q.After, "/")
 	for _, m := range projections.Models() {
@@ -157,6 +157,7 @@ func partOf(m *projections.Model, kind events.Kind, id string) (begin string, ok
 type differ struct {
 	from, to *moment.Moment
 	limit    int
+	as       question // for whom rows are shown
 	out      Diff
 }
 
@@ -211,6 +212,12 @@ func (d *differ) row(m *projections.Model, id string, was, is any) (RowDiff, err
 				out.Name = v
 			}
 		}
+	}
+	if was != nil {
+		was = d.as.shown(m, was)
+	}
+	if is != nil {
+		is = d.as.shown(m, is)
 	}
 	var err error
 	out.Fields, err = fields(m.Table, was, is)

@@ -63,6 +63,11 @@ func TestDiffIsWhatTheListsDiffer(t *testing.T) {
 			}
 			for _, r := range diff(t, s, q) {
 				got = append(got, fmt.Sprintf("%s %s/%s", r.What, r.Kind, r.ID))
+				for _, f := range r.Fields {
+					if private := slices.Contains(projections.ByKind(r.Kind).Private, f.Field); private && name == "own" {
+						t.Errorf("%s %s shows an account column %s", r.Kind, r.ID, f.Field)
+					}
+				}
 				if r.Number <= uint64(c[0]) || r.Number > uint64(c[1]) {
 					t.Errorf("%s %s %s was changed by decision %d, which is not between %d and %d", r.What, r.Kind, r.ID, r.Number, c[0], c[1])
 				}

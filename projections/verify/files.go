@@ -67,28 +67,23 @@ func (c *Cloud) SecretFinding(s *projections.Secret, err error) []Finding {
 		Want: "a value with the fingerprint " + s.Fingerprint, Have: "not that", Next: "set it again: \"cloudengine secret set " + s.Name + "\""}}
 }
 
-// Images lists the versions of the boot image that are registered.
+// Images lists the versions of the boot image that machines are to boot.
 func (c *Cloud) Images() []string {
-	var out []string
-	for _, b := range rows[projections.Bootimage](c, events.KindBootimage) {
-		out = append(out, b.ID)
+	next := map[string]bool{}
+	for _, m := range rows[projections.Machine](c, events.KindMachine) {
+		if m.ImageNext != nil {
+			next[*m.ImageNext] = true
+		}
 	}
-	return out
+	return keys(next)
 }
 
-// ImageFinding tells of a boot image that cannot be served as it was registered.
+// ImageFinding tells of a boot image that machines are to boot and that is not kept whole for them.
 func (c *Cloud) ImageFinding(version string, err error) []Finding {
 	if err == nil {
 		return nil
 	}
-	f := Finding{Section: Files, Severity: Warning, Check: "bootimage", Kind: "bootimage", ID: version, What: err.Error(), Want: "every part with the digest of its manifest", Have: "not that",
-		Next: "no machine boots it: \"cloudengine bootimage add\" uploads it again, \"cloudengine bootimage rm\" forgets it"}
-	for _, m := range rows[projections.Machine](c, events.KindMachine) {
-		if m.ImageNext != nil && *m.ImageNext == version {
-			f.Severity = Wrong
-			f.Next = "machines are to boot it, such as " + m.Name + ": \"cloudengine bootimage add\" uploads it again; until then \"cloudengine machine set-image\" gives them another"
-			break
-		}
-	}
-	return []Finding{f}
+	return []Finding{{Section: Files, Severity: Wrong, Check: "bootimage", Kind: "bootimage", ID: version, What: "machines are to boot it, and our copy is not whole: " + err.Error(),
+		Want: "every part with the digest of its manifest", Have: "not that",
+		Next: "put it into the server's image directory, or upload it again (\"cloudengine bootimage add\"); \"cloudengine machine set-image\" gives machines another"}}
 }

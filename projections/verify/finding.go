@@ -2,6 +2,7 @@ package verify
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 )
 
@@ -56,8 +57,11 @@ func (f Finding) key() [7]string {
 	return [7]string{f.Section, f.Check, f.Kind, f.ID, f.What, f.Want, f.Have}
 }
 
+// changed explains a difference that was not the same in every look.
+const changed = "it was different a moment ago"
+
 // Steady gives what the last of several looks found: as it is, if every look found the same and nothing is under way that explains it,
-// and else as Settling. Looks are in the order of time; one look alone proves nothing to be steady.
+// and else as Settling. Who did not answer in the last look is not known, whatever was before. Looks are in the order of time.
 func Steady(looks [][]Finding) []Finding {
 	if len(looks) == 0 {
 		return nil
@@ -74,8 +78,12 @@ func Steady(looks [][]Finding) []Finding {
 	}
 	var out []Finding
 	for _, f := range looks[len(looks)-1] {
+		if f.Severity == Unknown {
+			out = append(out, f)
+			continue
+		}
 		if f.Moving == "" && times[f.key()] < len(looks) {
-			f.Moving = "it was different a moment ago"
+			f.Moving = changed
 		}
 		if f.Moving != "" {
 			f.Severity = Settling
@@ -83,6 +91,11 @@ func Steady(looks [][]Finding) []Finding {
 		out = append(out, f)
 	}
 	return out
+}
+
+// Doubtful says whether a difference was not the same in every look and nothing is known that explains it: another look may tell.
+func Doubtful(all []Finding) bool {
+	return slices.ContainsFunc(all, func(f Finding) bool { return f.Moving == changed })
 }
 
 var order = map[Severity]int{Critical: 0, Wrong: 1, Unknown: 2, Warning: 3, Note: 4, Settling: 5}

@@ -204,6 +204,10 @@ func TestSteady(t *testing.T) {
 	if got := said(verify.Steady([][]verify.Finding{paused, nil})); got != "" {
 		t.Errorf("it is gone: %s", got)
 	}
+	silent := verify.Live{Missing: "no answer"}
+	if got := said(verify.Steady([][]verify.Finding{paused, w.c.Live(map[events.MachineID]verify.Live{host: silent})})); got != "? unanswered" {
+		t.Errorf("it does not answer any more: %s", got)
+	}
 	w.live.Busy = []events.Ref{{Kind: "domain", ID: web}}
 	if got := said(verify.Steady([][]verify.Finding{w.look(), w.look()})); got != "settling paused, settling not_reported" {
 		t.Errorf("the agent works on it: %s", got)

@@ -151,7 +151,11 @@ func (x *XL) Create(ctx context.Context, c Config) error {
 
 // Act does one thing to a domain.
 func (x *XL) Act(ctx context.Context, a Action, domid int) error {
-	_, err := x.run(ctx, string(a), strconv.Itoa(domid))
+	args := []string{string(a), strconv.Itoa(domid)}
+	if a == ActShutdown { // an HVM guest without Xen's drivers gets its power button pressed
+		args = []string{string(a), "-F", strconv.Itoa(domid)}
+	}
+	_, err := x.run(ctx, args...)
 	if a == ActDestroy {
 		_ = os.Remove(modelRoot(domid)) // an empty directory, if there is one
 	}

@@ -27,6 +27,7 @@ type agent struct {
 	machine  events.MachineID
 	log      *slog.Logger
 	keep     *keeper
+	lock     *os.File // held for as long as the agent lives
 	edges    edges
 	capacity *events.Capacity
 
@@ -45,7 +46,7 @@ func newAgent(ctx context.Context, o options, c boot.Config, log *slog.Logger) (
 	if err := os.MkdirAll(o.run, 0o755); err != nil {
 		return nil, fmt.Errorf("make run directory: %w", err)
 	}
-	lock, err := lockRun(ctx, o.run, leftBehindTime, log)
+	lock, tools, err := lockRun(ctx, o.run, leftBehindTime, log)
 	if err != nil {
 		return nil, err
 	}
@@ -56,12 +57,12 @@ func newAgent(ctx context.Context, o options, c boot.Config, log *slog.Logger) (
 	if err := k.sameBoot(c.BootID); err != nil {
 		return nil, err
 	}
-	a := &agent{opt: o, conf: c, machine: events.MachineID(c.Machine), log: log, keep: k}
+	a := &agent{opt: o, conf: c, machine: events.MachineID(c.Machine), log: log, keep: k, lock: lock}
 	a.wishes = workers.NewWishes(a.machine, c.BootID)
 	if err := k.load(a.wishes); err != nil {
 		return nil, err
 	}
-	if a.edges, err = openEdges(o, c, lock, a.neededBlobs); err != nil {
+	if a.edges, err = openEdges(o, c, tools, a.neededBlobs); err != nil {
 		return nil, err
 	}
 	a.bus = newBus(a)

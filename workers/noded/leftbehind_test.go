@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -35,9 +36,9 @@ func TestCallThatWasLeftBehindAndHangsIsEnded(t *testing.T) {
 	pid, err := strconv.Atoi(withMark(t, dir, "sleep 600 >/dev/null 2>&1 & echo $!"))
 	must(t, err)
 	t.Cleanup(func() { _ = unix.Kill(pid, unix.SIGKILL) })
-	lock, err := lockRun(t.Context(), dir, 300*time.Millisecond, slog.New(slog.DiscardHandler))
+	lock, tools, err := lockRun(t.Context(), dir, 300*time.Millisecond, slog.New(slog.DiscardHandler))
 	must(t, err)
-	must(t, lock.Close())
+	must(t, errors.Join(lock.Close(), tools.Close()))
 }
 
 // What an agent still waits for is its own business.
@@ -72,9 +73,9 @@ func TestDeviceModelIsNotLeftBehind(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	mark, err := lockRun(ctx, dir, time.Millisecond, slog.New(slog.DiscardHandler))
+	lock, tools, err := lockRun(ctx, dir, time.Millisecond, slog.New(slog.DiscardHandler))
 	must(t, err)
-	must(t, mark.Close())
+	must(t, errors.Join(lock.Close(), tools.Close()))
 	if unix.Kill(pid, 0) != nil {
 		t.Fatal("it was killed")
 	}

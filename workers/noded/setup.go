@@ -48,27 +48,26 @@ func bringUp(ctx context.Context, o options, log *slog.Logger) (boot.Config, err
 // leftBehindTime is how long a call of xl may go on after its agent was killed: as long as the agent itself would have let it.
 const leftBehindTime = 120 * time.Second
 
-// lockRun waits until no other agent, and no xl that one has left behind, works on this machine. An agent holds the lock and gives it to
-// nobody; each xl inherits the file that is returned, and is known by it. What is left behind and hangs is killed after patience, and
+// lockRun waits until no other agent, and no xl that one has left behind, works on this machine. An agent holds the lock for as long as it
+// lives and gives it to nobody; each xl inherits the other file, and is known by it. What is left behind and hangs is killed after patience, and
 // again after each patience. A device model inherits the file too, but works for its domain and not for an agent.
-func lockRun(ctx context.Context, dir string, patience time.Duration, log *slog.Logger) (*os.File, error) {
-	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+func lockRun(ctx context.Context, dir string, patience time.Duration, log *slog.Logger) (lock, tools *os.File, err error) {
+	lock, err = os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("open lock: %w", err)
+		return nil, nil, fmt.Errorf("open lock: %w", err)
 	}
-	agentLock = lock // for as long as this program lives
-	tools, err := os.OpenFile(filepath.Join(dir, "tools"), os.O_CREATE|os.O_RDWR, 0o600)
+	tools, err = os.OpenFile(filepath.Join(dir, "tools"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open the mark of tools: %w", err), lock.Close())
+		return nil, nil, errors.Join(fmt.Errorf("open the mark of tools: %w", err), lock.Close())
 	}
 	began := time.Now()
 	for tries := 0; ; tries++ {
 		free, err := takeLock(lock, tools)
 		if free && err == nil {
-			return tools, nil
+			return lock, tools, nil
 		}
 		if err != nil {
-			return nil, errors.Join(err, tools.Close(), lock.Close())
+			return nil, nil, errors.Join(err, tools.Close(), lock.Close())
 		}
 		if tries%100 == 0 {
 			log.Warn("waiting for another agent, or a call of xl that it left behind")
@@ -80,14 +79,11 @@ func lockRun(ctx context.Context, dir string, patience time.Duration, log *slog.
 		}
 		select {
 		case <-ctx.Done():
-			return nil, errors.Join(ctx.Err(), tools.Close(), lock.Close())
+			return nil, nil, errors.Join(ctx.Err(), tools.Close(), lock.Close())
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
 }
-
-// agentLock keeps the lock from being closed by the garbage collector.
-var agentLock *os.File
 
 // takeLock says whether the lock is ours and nobody that was left behind is at work. Who starts an xl holds the lock, and its child does
 // until it has become xl and shows the mark: so there is no moment at which one is not seen.
@@ -118,7 +114,7 @@ type edges struct {
 	forget  func(vm events.VMID) error                     // removes what a VM's domains printed
 }
 
-func openEdges(o options, c boot.Config, lock *os.File, needed func() map[string]bool) (edges, error) {
+func openEdges(o options, c boot.Config, tools *os.File, needed func() map[string]bool) (edges, error) {
 	rec, err := openRecord(o.record)
 	if err != nil {
 		return edges{}, err
@@ -128,7 +124,7 @@ func openEdges(o options, c boot.Config, lock *os.File, needed func() map[string
 	}
 	x := &host.Xenstore{Socket: host.XenstoreSocket}
 	return edges{
-		tools: &host.XL{Path: boot.XenBin + "/xl", Dir: filepath.Join(o.run, "domains"), Lock: lock, Called: func(args []string) { rec(strings.Join(args, " ")) }},
+		tools: &host.XL{Path: boot.XenBin + "/xl", Dir: filepath.Join(o.run, "domains"), Lock: tools, Called: func(args []string) { rec(strings.Join(args, " ")) }},
 		store: x, watch: x.Watch, console: boot.ReadConsole,
 		forget: func(vm events.VMID) error { return boot.ForgetConsoles(host.DomainName(vm, "")) },
 		blobs:  &host.BlobCache{Dir: filepath.Join(o.run, "blobs"), Base: c.HTTP, Limit: blobLimit, Needed: needed},

@@ -41,7 +41,7 @@ type Config struct {
 	Ask       func(ctx context.Context, m events.MachineID) (wire.InspectAnswer, error)
 	Blob      func(ctx context.Context, b events.Blob) error // nil: it is there, with this digest and size
 	Secret    func(name, fingerprint string) error           // nil: its value can be opened and is the one that the log recorded
-	Image     func(version string) error                     // nil: this boot image can be served as it was registered; may be nil
+	Image     func(version string) error                     // nil: our copy of this boot image is whole; may be nil
 	Power     func(ctx context.Context, m events.MachineID) (state string, err error)
 
 	Now     func() time.Time // time.Now
@@ -177,19 +177,11 @@ func (r *run) add(s wire.VerifySection, out verify.List) {
 	r.answer.Sections = append(r.answer.Sections, s)
 }
 
-// steady looks several times, until nothing is found, and gives what is steady.
+// steady looks until nothing is found, or the last looks, so many, agree on what is. If they do not, and nothing explains it, it looks on,
+// twice as often at most.
 func (r *run) steady(ctx context.Context, looks int, look func(context.Context) ([]verify.Finding, error)) ([]verify.Finding, error) {
 	var all [][]verify.Finding
-	for len(all) < looks {
-		if len(all) > 0 {
-			timer := time.NewTimer(r.cfg.Pause)
-			select {
-			case <-ctx.Done():
-				timer.Stop()
-				return nil, fmt.Errorf("look again: %w", ctx.Err())
-			case <-timer.C:
-			}
-		}
+	for {
 		found, err := look(ctx)
 		if err != nil {
 			return nil, err
@@ -199,10 +191,22 @@ func (r *run) steady(ctx context.Context, looks int, look func(context.Context) 
 		}
 		all = append(all, found)
 		if len(all) == 2 && onlyUnknown(found) {
-			break // who has not answered twice does not answer
+			return found, nil // who has not answered twice does not answer
+		}
+		if len(all) >= looks {
+			last := verify.Steady(all[len(all)-looks:])
+			if len(all) >= 2*looks || !verify.Doubtful(last) {
+				return last, nil
+			}
+		}
+		timer := time.NewTimer(r.cfg.Pause)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, fmt.Errorf("look again: %w", ctx.Err())
+		case <-timer.C:
 		}
 	}
-	return verify.Steady(all), nil
 }
 
 func onlyUnknown(found []verify.Finding) bool {

@@ -11,6 +11,9 @@ type HistoryRequest struct {
 	ID    string      `json:"id"`              // whole
 	After uint64      `json:"after,omitempty"` // page on after this decision
 	Limit int         `json:"limit,omitempty"` // 1…1000, 0 = 100
+
+	Last   int    `json:"last,omitempty"`   // 1…1000: the last so many, in the place of after and limit
+	Before uint64 `json:"before,omitempty"` // with last: of those before this decision
 }
 
 // WhyRequest is the body of read.<actor>.log.why: number, or intent, or kind and id of an object.
@@ -29,6 +32,7 @@ type HistoryAnswer struct {
 	Target  uint64          `json:"target,omitempty"` // why: the decision that is explained
 	Items   []history.Entry `json:"items"`            // in the order of the log
 	Next    uint64          `json:"next,omitempty"`   // ask again with after = next; 0: that was all
+	Prev    uint64          `json:"prev,omitempty"`   // with last: ask again with before = prev for what was earlier; 0: that was all
 	Error   *events.Outcome `json:"error,omitempty"`
 }
 

@@ -34,6 +34,9 @@ type sides struct {
 	note      string
 }
 
+// noLimits lets all clients be one user, who sends as much as goes.
+var noLimits = broker.Limits{UserMsgs: 1e9, PerUser: 1 << 20}
+
 // endpoint is where a side's clients connect.
 type endpoint struct {
 	url     string
@@ -87,7 +90,7 @@ func (s *sides) startOurs(ctx context.Context, dir string, servers int) error {
 	g, gctx := errgroup.WithContext(ctx)
 	for i := range servers {
 		o := plane.Options{
-			Bus:      broker.Options{Dir: filepath.Join(dir, fmt.Sprint(i)), Name: fmt.Sprintf("s%d", i)},
+			Bus:      broker.Options{Dir: filepath.Join(dir, fmt.Sprint(i)), Name: fmt.Sprintf("s%d", i), Limits: noLimits},
 			Dispatch: dispatch.Options{AdminKey: key, Poll: time.Hour}, // the others fold on machines of their own, not on this one's CPUs
 		}
 		if servers > 1 {
@@ -269,7 +272,7 @@ func (s *sides) startFenced(ctx context.Context, dir string, answer []byte) erro
 	if err != nil {
 		return fmt.Errorf("make key: %w", err)
 	}
-	bus, err := broker.Start(ctx, broker.Options{Dir: dir})
+	bus, err := broker.Start(ctx, broker.Options{Dir: dir, Limits: noLimits})
 	if err != nil {
 		return err
 	}

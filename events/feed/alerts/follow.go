@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -19,6 +20,9 @@ type Copy interface {
 
 // Follow writes the book, as it is and as it changes, to a copy until ctx ends or something fails. Every server does so.
 func Follow(ctx context.Context, js jetstream.JetStream, to Copy) error {
+	if err := awaitStream(ctx, js); err != nil {
+		return err
+	}
 	c, err := js.OrderedConsumer(ctx, StreamAlerts, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy})
 	if err != nil {
 		return fmt.Errorf("follow alerts: %w", err)
@@ -45,6 +49,24 @@ func Follow(ctx context.Context, js jetstream.JetStream, to Copy) error {
 		}
 		if err := to.Put(ctx, r); err != nil {
 			return err
+		}
+	}
+}
+
+// awaitStream waits until the active server has declared the stream.
+func awaitStream(ctx context.Context, js jetstream.JetStream) error {
+	for {
+		_, err := js.Stream(ctx, StreamAlerts)
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, jetstream.ErrStreamNotFound) {
+			return fmt.Errorf("follow alerts: %w", err)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Second):
 		}
 	}
 }

@@ -10,7 +10,7 @@ import (
 	"cloudengine/projections/projectionstest"
 )
 
-// The raw side writes exactly the rows that ours writes; the benchmark itself runs only when asked for: CE_BENCH=1.
+// The raw side writes exactly the rows that ours writes; the benchmark itself runs only when asked for: CE_BENCH=1, or the id of a line.
 func TestSides(t *testing.T) {
 	all := projectionstest.New(rand.New(rand.NewPCG(1, 4)).IntN, 3).Steps(300).All()
 	raw, rows, err := statements(all)
@@ -20,7 +20,7 @@ func TestSides(t *testing.T) {
 	if os.Getenv("CE_BENCH") == "" {
 		return
 	}
-	results, err := Run(context.Background())
+	results, err := Run(context.Background(), func(id string) bool { return os.Getenv("CE_BENCH") == "1" || os.Getenv("CE_BENCH") == id })
 	if err != nil {
 		t.Fatal(err)
 	}
