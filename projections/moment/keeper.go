@@ -31,6 +31,7 @@ type Options struct {
 	Every   uint64           // decisions between snapshots; 0 = 5000
 	Version string           // of the program: snapshots of another are made again
 	Now     func() time.Time // nil: the clock
+	Full    func() bool      // whether the disk is so full that no more snapshots are made; nil: never
 }
 
 // Keeper makes snapshots and finds moments. It may be used by several goroutines.
@@ -211,7 +212,7 @@ func (k *Keeper) Make(ctx context.Context) (made bool, err error) {
 		return false, err
 	}
 	l := newLayer(k.pages, base)
-	if end.Number < l.number+k.opts.Every {
+	if end.Number < l.number+k.opts.Every || k.opts.Full != nil && k.opts.Full() {
 		return false, nil
 	}
 	_, err = k.opts.Log.Load(ctx, l.at, func(at events.Position, b *events.Block) error {

@@ -376,3 +376,22 @@ func TestAnotherVersion(t *testing.T) {
 		t.Fatalf("%d files, and before %d", len(after), len(before))
 	}
 }
+
+func TestFullDisk(t *testing.T) {
+	dir, full := t.TempDir(), true
+	k, err := moment.Open(moment.Options{Dir: dir, Log: chain(10, 700), Every: small, Full: func() bool { return full }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer k.Close()
+	if made, err := k.Make(t.Context()); made || err != nil || len(files(t, dir)) > 0 {
+		t.Fatalf("made %v, %v, with a full disk", made, err)
+	}
+	if m, err := k.At(t.Context(), "now"); err != nil || m.Number() == 0 {
+		t.Fatalf("without snapshots: %v", err)
+	}
+	full = false
+	if made, err := k.Make(t.Context()); !made || err != nil {
+		t.Fatalf("made %v, %v, with room again", made, err)
+	}
+}
