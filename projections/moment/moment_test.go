@@ -230,6 +230,17 @@ func TestTimes(t *testing.T) {
 			t.Errorf("%q: decision %d, %v; want an error with %q", at, n, err, say)
 		}
 	}
+	behind, err := moment.Open(moment.Options{Dir: t.TempDir(), Log: log, Now: func() time.Time { return ends[0].Time.Add(-time.Hour) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer behind.Close()
+	if n, err := behind.Resolve(t.Context(), text(last.Time)); err != nil || n != last.Number { // a clock that went back
+		t.Errorf("the last block's time, with a clock before it: decision %d, %v", n, err)
+	}
+	if _, err := behind.Resolve(t.Context(), text(last.Time.Add(time.Second))); !errors.Is(err, moment.ErrNoMoment) {
+		t.Errorf("after the last block and after the clock: %v", err)
+	}
 	empty, _ := keep(t, t.TempDir(), projectionstest.NewChain(nil, nil), "v")
 	if _, err := empty.At(t.Context(), "now"); !errors.Is(err, moment.ErrNoMoment) {
 		t.Errorf("an empty log: %v", err)
