@@ -113,20 +113,17 @@ func (s *server) keepImages(service *netboot.Service) error {
 	return service.KeepImages(list)
 }
 
-// registerImages makes the versions in the image directory known and looks after the copies of those that are booted, until ctx ends. It changes nothing of what machines boot. A version
-// that someone has removed since stays removed: the command has the same id again.
+// registerImages makes the versions in the image directory known, and looks after the copies of those that are booted, until ctx ends. It
+// changes nothing of what machines boot. A version that someone has removed since stays removed: the command has the same id again.
 func (s *server) registerImages(ctx context.Context, service *netboot.Service, log *slog.Logger) error {
 	told, last := map[string]bool{}, ""
 	for tick := time.NewTicker(lookForImages); ; {
-		if err := s.registerNew(ctx, service, told); err != nil {
-			log.Warn("boot images could not be registered", "error", err)
-		}
 		text := ""
-		if err := s.keepImages(service); err != nil {
+		if err := errors.Join(s.registerNew(ctx, service, told), s.keepImages(service)); err != nil {
 			text = err.Error()
 		}
 		if text != last && text != "" {
-			log.Warn("machines that are to boot these images wait for them", "error", text)
+			log.Warn("boot images are not as they should be; machines that are to boot them wait", "error", text)
 		}
 		last = text
 		select {
