@@ -126,7 +126,9 @@ func (s *server) withBook(ctx context.Context, book *alerts.Book, js jetstream.J
 	defer s.book.Store(nil)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return book.Deliver(ctx, alerts.Patience{}) })
-	g.Go(func() error { return book.Watch(ctx, alertsEvery, s.lags(), s.measureDisk, s.measureParked(js)) })
+	g.Go(func() error {
+		return book.Watch(ctx, alertsEvery, s.lags(), s.measureDisk, s.decides, s.measureParked(js))
+	})
 	g.Go(func() error {
 		return book.Contradictions(ctx, follow.New(js), s.plane.Dispatch.Applied())
 	})
