@@ -1,6 +1,8 @@
 package build
 
 import (
+	"bytes"
+	"io"
 	"os"
 	"path/filepath"
 	"testing"
@@ -19,20 +21,51 @@ func TestFilesWithSeveralNames(t *testing.T) {
 	if err := os.Link(one, two); err != nil {
 		t.Fatal(err)
 	}
-	recorder := cpio.NewRecorder()
+	var from []string
 	for _, path := range []string{one, two} {
-		from, err := apart(path, work)
+		at, err := apart(path, work)
 		if err != nil {
 			t.Fatal(err)
 		}
-		r, err := recorder.GetRecord(from)
-		if err != nil || r.FileSize != 5 || r.Mode&0o777 != 0o755 {
-			t.Errorf("%s: %+v, %v", path, r.Info, err)
+		from = append(from, at)
+	}
+	for i, body := range archived(t, from) {
+		if body != "bytes" {
+			t.Errorf("name %d has %q in the archive", i+1, body)
 		}
 	}
 	alone := filepath.Join(dir, "alone")
 	mustFile(t, alone, []byte("x"))
-	if from, err := apart(alone, work); err != nil || from != alone {
-		t.Errorf("%s is read from %s, %v", alone, from, err)
+	if at, err := apart(alone, work); err != nil || at != alone {
+		t.Errorf("%s is read from %s, %v", alone, at, err)
 	}
+}
+
+// archived gives the bytes of files as they are in an archive that u-root makes of them.
+func archived(t *testing.T, paths []string) []string {
+	t.Helper()
+	var plain bytes.Buffer
+	w, recorder := cpio.Newc.Writer(&plain), cpio.NewRecorder()
+	for _, path := range paths {
+		r, err := recorder.GetRecord(path)
+		if err != nil || r.Mode&0o777 != 0o755 {
+			t.Fatalf("%s: mode %o, %v", path, r.Mode, err)
+		}
+		if err := w.WriteRecord(cpio.MakeReproducible(r)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	records, err := cpio.ReadAllRecords(cpio.Newc.Reader(bytes.NewReader(plain.Bytes())))
+	if err != nil || len(records) != len(paths) {
+		t.Fatalf("%d records, %v", len(records), err)
+	}
+	var out []string
+	for _, r := range records {
+		body, err := io.ReadAll(io.NewSectionReader(r, 0, int64(r.FileSize)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, string(body))
+	}
+	return out
 }
