@@ -29,7 +29,7 @@ type imageTool struct{ name, version string }
 
 // write builds the archive with u-root and writes it compressed to dest.
 func (b *base) write(dest, tmp string, say func(string, ...any)) error {
-	work, err := os.MkdirTemp(tmp, "uroot-")
+	work, err := os.MkdirTemp(tmp, "_uroot-")
 	if err != nil {
 		return fmt.Errorf("build initramfs: %w", err)
 	}
