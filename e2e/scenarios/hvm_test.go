@@ -53,7 +53,7 @@ func TestHVM(t *testing.T) {
 	}
 	eventually(t, 8*time.Minute, "the guest says what it is", func() (bool, string) {
 		out := must(t, "vm", "console", "emu", "--bytes", "65536")
-		return strings.Contains(out, "type=HVM") && regexp.MustCompile(`drivers emulated=8086:1237\S*5853:0001\S* xen=\S*vbd\S* clock=xen`).MatchString(out), out
+		return strings.Contains(out, "type=HVM") && regexp.MustCompile(`drivers emulated=8086:1237\S*5853:0001\S* xen=\S*vkbd\S* clock=xen`).MatchString(out), out
 	})
 	if models := deviceModels(t, host); fmt.Sprint(models) != fmt.Sprint([]int{first.DomID}) {
 		t.Fatalf("device models are for %v, its domain is %d", models, first.DomID)
