@@ -173,7 +173,11 @@ func TestDiscoveredAreBounded(t *testing.T) {
 func TestDiscoveredBecomesAMachineOrIsDropped(t *testing.T) {
 	w := newWorld(t)
 	one, two := "52:54:00:00:00:01", "52:54:00:00:00:02"
+	w.must(w.as(ActorNetboot, "machine.report_discovered", ReportDiscovered{MAC: one, Class: "PXEClient"}))
 	w.must(w.discover(one, "X1"))
+	if d := w.s.Discovered()[0].Data; d.Class != "PXEClient" || d.Serial != "X1" {
+		t.Errorf("it is known as %+v", d)
+	}
 	w.nothing(w.discover(one, "X2")) // what it said first stays
 	w.must(w.discover(two, ""))
 	w.must(w.do("discovered.drop", DiscoveredRef{DiscoveredID(two)}))

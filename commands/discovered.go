@@ -54,6 +54,9 @@ func decideReportDiscovered(d *decision, a ReportDiscovered) error {
 	case found && (have.says() || says == ""):
 		return nil
 	}
+	if found && a.Class == "" { // its ROM said that, and now its iPXE speaks
+		a.Class = have.Data.Class
+	}
 	d.add(events.KindDiscovered, id, events.DiscoveredFound(a))
 	return nil
 }

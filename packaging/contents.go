@@ -46,6 +46,8 @@ func (r *release) contents(ctx context.Context, tmp string) ([]part, error) {
 		{"doc/design.md", doc + "design.md", filepath.Join(r.root, "DESIGN.md"), nil, 0o644},
 		{"doc/bus.md", doc + "bus.md", filepath.Join(r.root, "commands/api/DESIGN.md"), nil, 0o644},
 		{"doc/catalogue.md", doc + "catalogue.md", filepath.Join(r.root, "schemas/CATALOGUE.md"), nil, 0o644},
+		{"doc/commands.md", doc + "commands.md", filepath.Join(r.root, "commands/cloudengine/COMMANDS.md"), nil, 0o644},
+		{"doc/keeping.md", doc + "keeping.md", filepath.Join(r.root, "packaging/DESIGN.md"), nil, 0o644},
 	}
 	license := "none given"
 	if name := filepath.Join(r.root, "LICENSE"); exists(name) {

@@ -90,7 +90,7 @@ func image(ctx context.Context, o Options) (bootimage.Manifest, error) {
 		return bootimage.Manifest{}, err
 	}
 	defer release()
-	for _, left := range []string{filepath.Join(o.Out, ".stage-*"), filepath.Join(o.Cache, "uroot-*")} {
+	for _, left := range []string{filepath.Join(o.Out, ".stage-*"), filepath.Join(o.Cache, "_uroot-*")} {
 		prune(filepath.Dir(left), filepath.Base(left), 0) // of builds that were killed
 	}
 	stage, err := os.MkdirTemp(o.Out, ".stage-")

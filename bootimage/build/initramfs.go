@@ -29,7 +29,7 @@ type imageTool struct{ name, version string }
 
 // write builds the archive with u-root and writes it compressed to dest.
 func (b *base) write(dest, tmp string, say func(string, ...any)) error {
-	work, err := os.MkdirTemp(tmp, "uroot-")
+	work, err := os.MkdirTemp(tmp, "_uroot-")
 	if err != nil {
 		return fmt.Errorf("build initramfs: %w", err)
 	}
@@ -70,7 +70,11 @@ func (b *base) write(dest, tmp string, say func(string, ...any)) error {
 func (b *base) extraFiles(work string) ([]string, error) {
 	var words []string
 	for _, f := range b.files {
-		words = append(words, f.src+":"+strings.TrimPrefix(f.dest, "/"))
+		src, err := apart(f.src, work)
+		if err != nil {
+			return nil, err
+		}
+		words = append(words, src+":"+strings.TrimPrefix(f.dest, "/"))
 	}
 	if b.modules == nil {
 		return words, nil

@@ -1,6 +1,7 @@
 package netboot
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"net/netip"
@@ -8,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"cloudengine/bootimage"
 )
@@ -142,6 +144,17 @@ func TestRegisteredImagesAreKept(t *testing.T) {
 	}
 	if err := s.KeepImages([]bootimage.Manifest{inDir, uploaded}); err != nil {
 		t.Fatal(err)
+	}
+	spoilt := filepath.Join(s.opt.DataDir, imagesDir, uploaded.Version, bootimage.XenFile)
+	if err := os.WriteFile(spoilt, bytes.Repeat([]byte("x"), int(uploaded.Parts[0].Size)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	s.opt.Now = func() time.Time { return time.Now().Add(checkKept) }
+	if err := s.KeepImages([]bootimage.Manifest{inDir, uploaded}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bootimage.Verify(filepath.Dir(spoilt)); err != nil {
+		t.Errorf("a copy that the disk has spoilt stays so: %v", err)
 	}
 	for _, p := range inDir.Parts {
 		if err := os.Remove(filepath.Join(root, p.Name)); err != nil {

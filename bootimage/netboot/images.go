@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"cloudengine/bootimage"
 )
@@ -16,6 +17,8 @@ const (
 	imagesDir = "images" // copies of images that machines boot, by version
 	// maxUnlisted bounds the copies that are kept of images that no machine boots any more, for one that comes back to them.
 	maxUnlisted = 4
+	// checkKept is how often every byte of a copy is read again; one that a disk has spoilt is made anew.
+	checkKept = 10 * time.Minute
 )
 
 // Images lists the images in the image directory that are whole as far as sizes tell, by directory.
@@ -46,6 +49,8 @@ func (s *Service) Images() (map[string]bootimage.Manifest, error) {
 // clears old images away nor the loss of bus and database takes from a machine what it boots. Every byte is verified. The error tells of
 // those of which parts are found nowhere; the others are there.
 func (s *Service) KeepImages(list []bootimage.Manifest) error {
+	s.keeping.Lock()
+	defer s.keeping.Unlock()
 	var failed []error
 	listed := map[string]bool{}
 	for _, m := range list {
@@ -63,7 +68,7 @@ func (s *Service) KeepImages(list []bootimage.Manifest) error {
 func (s *Service) keepImage(m bootimage.Manifest) error {
 	home := filepath.Join(s.opt.DataDir, imagesDir)
 	target := filepath.Join(home, m.Version)
-	if _, err := bootimage.ReadManifest(target); err == nil {
+	if s.isWhole(target, m.Version) {
 		return nil
 	}
 	if err := os.MkdirAll(home, 0o755); err != nil {
@@ -93,6 +98,23 @@ func (s *Service) keepImage(m bootimage.Manifest) error {
 		return err
 	}
 	return syncDir(home)
+}
+
+// isWhole looks at a copy: at sizes each time, at every byte now and then.
+func (s *Service) isWhole(dir, version string) bool {
+	look, now := bootimage.ReadManifest, s.opt.Now()
+	if now.Sub(s.kept[version]) >= checkKept {
+		look = bootimage.Verify
+	}
+	_, err := look(dir)
+	if err != nil {
+		delete(s.kept, version)
+		return false
+	}
+	if now.Sub(s.kept[version]) >= checkKept {
+		s.kept[version] = now
+	}
+	return true
 }
 
 // keepPart copies one part from the first place that has it unharmed.

@@ -112,6 +112,9 @@ type Service struct {
 	queue *servedQueue
 	known *discoveries
 	facts *discoveries // of held machines that said what they are
+
+	keeping sync.Mutex           // held by KeepImages
+	kept    map[string]time.Time // when every byte of a copy was last read, by version
 }
 
 // New checks the options and reads the cache of the last run. It opens no socket.
@@ -122,7 +125,7 @@ func New(opt Options) (*Service, error) {
 	if err := os.MkdirAll(filepath.Join(opt.DataDir, servedDir), 0o700); err != nil {
 		return nil, fmt.Errorf("make netboot data directory: %w", err)
 	}
-	s := &Service{opt: opt, limits: tokenLimits{}, known: newDiscoveries(), facts: newDiscoveries()}
+	s := &Service{opt: opt, limits: tokenLimits{}, known: newDiscoveries(), facts: newDiscoveries(), kept: map[string]time.Time{}}
 	var err error
 	if s.machines, err = readRegistry(filepath.Join(opt.DataDir, registryFile)); err != nil {
 		return nil, err

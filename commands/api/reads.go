@@ -115,15 +115,7 @@ func (s *Service) askConsole(ctx context.Context, host events.MachineID, r wire.
 	if err != nil {
 		return consoleError(r.VM, refusal(events.CodeConflict, "host %s does not answer (%v)", host, err))
 	}
-	var a wire.ConsoleAnswer
-	if err := json.Unmarshal(reply.Data, &a); err != nil {
-		return consoleError(r.VM, refusal(events.CodeConflict, "host %s gave an answer that cannot be read", host))
-	}
-	a.VM, a.Host = r.VM, host // a machine can lie only about what the guest printed
-	if len(a.Data) > r.Bytes {
-		a.Data = a.Data[len(a.Data)-r.Bytes:]
-	}
-	return a
+	return readConsole(reply.Data, host, r)
 }
 
 func consoleError(vm events.VMID, o events.Outcome) wire.ConsoleAnswer {

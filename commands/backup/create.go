@@ -67,7 +67,8 @@ func (s *Source) write(ctx context.Context, w *writer) (Manifest, error) {
 		return m, err
 	}
 	var err error
-	if m.Log, err = s.log(ctx, w); err != nil {
+	var names named
+	if m.Log, err = s.log(ctx, w, &names); err != nil {
 		return m, err
 	}
 	for _, dir := range late {
@@ -75,7 +76,7 @@ func (s *Source) write(ctx context.Context, w *writer) (Manifest, error) {
 			return m, err
 		}
 	}
-	m.Files = w.files
+	m.Files, m.Missing = w.files, names.missing(w.has)
 	raw, err := json.MarshalIndent(m, "", " ")
 	if err != nil {
 		return m, fmt.Errorf("encode manifest: %w", err)
@@ -144,7 +145,7 @@ func isPassing(name string) bool {
 }
 
 // log copies the log beside the backup first, because its size must be known. Its chain is verified.
-func (s *Source) log(ctx context.Context, w *writer) (Log, error) {
+func (s *Source) log(ctx context.Context, w *writer, names *named) (Log, error) {
 	spool, err := os.OpenFile(w.path+".log", os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
 	if err != nil {
 		return Log{}, fmt.Errorf("copy the log: %w", err)
@@ -160,9 +161,11 @@ func (s *Source) log(ctx context.Context, w *writer) (Log, error) {
 		if seq%256 == 0 || seq == last {
 			s.Progress(logName, seq, last)
 		}
-		if at, err = follow(at, seq, payload); err != nil {
+		var b *events.Block
+		if b, at, err = follow(at, seq, payload); err != nil {
 			return err
 		}
+		names.add(b)
 		return a.Add(payload)
 	})
 	if err != nil {
@@ -185,10 +188,11 @@ func (s *Source) log(ctx context.Context, w *writer) (Log, error) {
 }
 
 // follow verifies that a block is the next of the log.
-func follow(at events.Position, seq uint64, payload []byte) (events.Position, error) {
+func follow(at events.Position, seq uint64, payload []byte) (*events.Block, events.Position, error) {
 	b, err := events.DecodeBlock(payload)
 	if err != nil {
-		return at, err
+		return nil, at, err
 	}
-	return at.Next(seq, b, events.Digest(payload))
+	at, err = at.Next(seq, b, events.Digest(payload))
+	return b, at, err
 }

@@ -5,7 +5,7 @@
 // of each. It is a tar, packed with zstd, of mode 0600: it holds the keys of the whole cloud.
 //
 // It promises that the file is whole or not there under its name, that the log's chain was verified when it was written and is verified
-// again when it is restored, that blobs which the log names are in it, and that a restore gives a complete directory or none. It does
+// again when it is restored, that it says which blobs and secrets that the log names are not in it, and that a restore gives a complete directory or none. It does
 // not encrypt, and it does not raise the term: a marker file in the restored directory has the next start of the server do that.
 package backup
 
@@ -43,7 +43,8 @@ type Manifest struct {
 	Made    time.Time `json:"made"`
 	Version string    `json:"version"` // of the program that made it
 	Log     Log       `json:"log"`
-	Files   []File    `json:"files"` // the log among them
+	Files   []File    `json:"files"`             // the log among them
+	Missing []string  `json:"missing,omitempty"` // files that the log names and that were not there
 }
 
 // Log says how far the log of a backup goes.

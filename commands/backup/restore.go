@@ -217,7 +217,7 @@ func compare(m Manifest, found map[string]File) error {
 func verifyLog(path string, want Log) error {
 	var at events.Position
 	err := readLog(path, func(seq uint64, payload []byte) (err error) {
-		at, err = follow(at, seq, payload)
+		_, at, err = follow(at, seq, payload)
 		return err
 	})
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"cloudengine/commands/api"
 	"cloudengine/events/feed"
 	"cloudengine/events/feed/alerts"
+	"cloudengine/projections/follow"
 	"cloudengine/projections/mysql"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -125,7 +126,12 @@ func (s *server) withBook(ctx context.Context, book *alerts.Book, js jetstream.J
 	defer s.book.Store(nil)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return book.Deliver(ctx, alerts.Patience{}) })
-	g.Go(func() error { return book.Watch(ctx, alertsEvery, s.lags(), s.measureDisk, s.measureParked(js)) })
+	g.Go(func() error {
+		return book.Watch(ctx, alertsEvery, s.lags(), s.measureDisk, s.decides, s.measureParked(js))
+	})
+	g.Go(func() error {
+		return book.Contradictions(ctx, follow.New(js), s.plane.Dispatch.Applied())
+	})
 	g.Go(func() error {
 		err := handlers(ctx)
 		if err == nil && ctx.Err() == nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"time"
 
@@ -61,6 +62,7 @@ its digests anew. Without a copy, two or more anchors are held against each othe
 The key in an anchor says who signed it; --key says who must have. Exit code 4: it is not what it was. 2: the files cannot be used.`,
 		Example: `  cloudengine audit check --log log.copy --anchor monday.anchor
   cloudengine audit check --log log.copy --anchor monday.head --key cloudengine/4f1c…+0a1b2c3d+AR…
+  zstd -dc backup | tar -xO log | cloudengine audit check --log - --anchor monday.anchor
   cloudengine audit check --anchor monday.anchor --anchor friday.anchor
   cloudengine audit check --proof 42.proof --anchor monday.anchor`,
 		RunE: func(*cobra.Command, []string) error {
@@ -70,6 +72,8 @@ The key in an anchor says who signed it; --key says who must have. Exit code 4: 
 				return unusable(err)
 			case o.log != "" && o.proof != "":
 				return usagef("--log and --proof are two checks: give one of them")
+			case o.log == "-":
+				return a.checkInput(witnesses)
 			case o.log != "":
 				return a.checkLog(o.log, witnesses)
 			case o.proof != "":
@@ -81,7 +85,7 @@ The key in an anchor says who signed it; --key says who must have. Exit code 4: 
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.log, "log", "", "copy of the log")
+	f.StringVar(&o.log, "log", "", "copy of the log; -: on standard input")
 	f.StringArrayVar(&o.anchors, "anchor", nil, "anchor, or signed head")
 	f.StringArrayVar(&o.keys, "key", nil, "public key that must have signed the anchors (default: the one in each anchor)")
 	f.StringVar(&o.proof, "proof", "", "proof of one decision")
@@ -127,6 +131,19 @@ func (o *checkOptions) witnesses() ([]audit.Witness, error) {
 		out = append(out, audit.Witness{Name: path, Head: head, Leaves: anchor.Leaves})
 	}
 	return out, nil
+}
+
+// checkInput checks the copy on standard input, by way of a file: a copy is read twice when something is wrong with it.
+func (a *app) checkInput(witnesses []audit.Witness) error {
+	f, err := os.CreateTemp("", "cloudengine-log-")
+	if err != nil {
+		return fmt.Errorf("keep standard input: %w", err)
+	}
+	_, err = io.Copy(f, a.in)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return errors.Join(fmt.Errorf("keep standard input: %w", err), os.Remove(f.Name()))
+	}
+	return errors.Join(a.checkLog(f.Name(), witnesses), os.Remove(f.Name()))
 }
 
 // checkLog checks a copy. What the file itself says to be wrong is told with the rest.

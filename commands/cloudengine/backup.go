@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"cloudengine/commands/api/client"
@@ -29,7 +30,8 @@ the data directory and does not follow from the log; the configuration and the s
 The server goes on meanwhile; if it does not run, its files are read and it is kept from starting. In a directory, the file gets a name
 with the time. It is of mode 0600, and holds every key of the cloud: encrypt it before it leaves the house.
 
-MariaDB, FEED and DESIRED are made anew from the log and are not in it. A backup of one server of a cluster is enough; see restore.
+MariaDB, FEED and DESIRED are made anew from the log and are not in it. In a cluster, blobs and secrets lie
+on the server that was active when they came: back up each, exit code 1 says what one lacks.
 The log of a backup for "audit check": zstd -dc FILE | tar -xO log`,
 		Example: "  cloudengine backup\n  cloudengine backup /var/backups --config /etc/cloudengine/config.yaml\n  cloudengine backup monday.backup --data /var/lib/cloudengine -o json",
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -63,10 +65,13 @@ func (a *app) backUp(cmd *cobra.Command, o serveOptions, to string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := fmt.Fprintln(a.out, to); err != nil || a.output == "name" {
+	if _, err := fmt.Fprintln(a.out, to); err != nil {
 		return err
 	}
 	a.tellBackup(m)
+	if len(m.Missing) > 0 {
+		return fmt.Errorf("%s was written, but this server does not have all that the log names: %s (blobs and secrets are on the server that was active when they came: back that up too)", to, strings.Join(m.Missing, ", "))
+	}
 	return nil
 }
 
@@ -105,6 +110,10 @@ func (a *app) logOf(cmd *cobra.Command, data string) (log readsLog, done func(),
 		if _, err := os.Stat(streams); err != nil {
 			unlock()
 			return nil, nil, fmt.Errorf("read the log: %w (%s is no data directory of a server that ever ran)", err, data)
+		}
+		if _, err := os.Stat(filepath.Join(streams, "jetstream", "$SYS")); err == nil {
+			unlock()
+			return nil, nil, fmt.Errorf("%s is of a server of a cluster, whose files alone are not the log: start it, or back up another of them", data)
 		}
 		a.talk("no server runs on %s: its files are read", data)
 		return backup.ReadStream(streams), unlock, nil

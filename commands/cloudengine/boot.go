@@ -73,7 +73,9 @@ func (s *server) startNetboot(address string, mux *http.ServeMux) error {
 			if err := service.SetMachines(list); err != nil {
 				log.Error("the boot service keeps the machines that it had", "error", err)
 			}
-			s.keepImages(service, log)
+			if err := s.keepImages(service); err != nil {
+				log.Debug("boot images are not all here yet", "error", err)
+			}
 		})
 	})
 	return nil

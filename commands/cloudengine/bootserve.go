@@ -97,7 +97,7 @@ func (s *server) viewState(f func(*commands.State)) {
 }
 
 // keepImages copies the images that machines run, are to boot or would go back to into the boot service's own directory.
-func (s *server) keepImages(service *netboot.Service, log *slog.Logger) {
+func (s *server) keepImages(service *netboot.Service) error {
 	var list []bootimage.Manifest
 	s.viewState(func(state *commands.State) {
 		used := map[string]bool{state.ImageOf(commands.Machine{}): true}
@@ -110,19 +110,22 @@ func (s *server) keepImages(service *netboot.Service, log *slog.Logger) {
 			}
 		}
 	})
-	if err := service.KeepImages(list); err != nil {
-		log.Warn("machines that are to boot these images wait for them", "error", err)
-	}
+	return service.KeepImages(list)
 }
 
-// registerImages makes the versions in the image directory known, until ctx ends. It changes nothing of what machines boot. A version
-// that someone has removed since stays removed: the command has the same id again.
+// registerImages makes the versions in the image directory known, and looks after the copies of those that are booted, until ctx ends. It
+// changes nothing of what machines boot. A version that someone has removed since stays removed: the command has the same id again.
 func (s *server) registerImages(ctx context.Context, service *netboot.Service, log *slog.Logger) error {
-	told := map[string]bool{}
+	told, last := map[string]bool{}, ""
 	for tick := time.NewTicker(lookForImages); ; {
-		if err := s.registerNew(ctx, service, told); err != nil {
-			log.Warn("boot images could not be registered", "error", err)
+		text := ""
+		if err := errors.Join(s.registerNew(ctx, service, told), s.keepImages(service)); err != nil {
+			text = err.Error()
 		}
+		if text != last && text != "" {
+			log.Warn("boot images are not as they should be; machines that are to boot them wait", "error", text)
+		}
+		last = text
 		select {
 		case <-ctx.Done():
 			tick.Stop()

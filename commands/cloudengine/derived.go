@@ -50,6 +50,7 @@ func (s *server) startDerived(context.Context) error {
 	s.parts.run("audit", s.audit.Keeper.Run)
 	s.parts.run("desired", func(ctx context.Context) error { return s.desired.Run(ctx, log) })
 	s.parts.run("table of alerts", s.copyAlerts)
+	s.parts.run("alarm", s.alarm)
 	return s.startHandlers()
 }
 

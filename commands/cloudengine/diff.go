@@ -21,6 +21,7 @@ import (
 var rowKinds = map[string]events.Kind{
 	"vm": events.KindVM, "machine": events.KindMachine, "host": events.KindHost, "template": events.KindTemplate, "user": events.KindUser,
 	"secret": events.KindSecret, "operation": events.KindOperation, "op": events.KindOperation, "grant": projections.KindGrant, "orphan": projections.KindOrphan,
+	"bootimage": events.KindBootimage, "discovered": events.KindDiscovered,
 }
 
 // diffFlags are the two moments, and how much is told.
@@ -37,7 +38,7 @@ func (a *app) diffCommand() *cobra.Command {
 		Use: "diff KIND NAME|account NAME|cloud", Short: "Tell what differs between two moments: of an object, an account or the whole cloud", Args: cobra.RangeArgs(1, 2),
 		Long: `Tell what differs between two moments: which rows appeared, which are gone, and which columns changed, each with the number of the
 decision that last changed the row. KIND is vm (with its run grants), machine or host (with its orphans), template, user, secret,
-operation, grant or orphan; "account NAME" compares all that belongs to an account, "cloud" everything. Both states are folded from the
+operation, grant, orphan, bootimage or discovered; "account NAME" compares all that belongs to an account, "cloud" everything. Both states are folded from the
 log. What happened in between, step by step, is told by "history".`,
 		Example: `  cloudengine diff vm web1 --from "2026-11-17 00:00" --to "2026-11-18 00:00"
   cloudengine diff account acme --from "1d ago"
@@ -83,7 +84,7 @@ func (a *app) diffQuestion(ctx context.Context, c *client.Client, words []string
 		kind, ok = events.KindAccount, true
 	}
 	if !ok {
-		return q, usagef("%q: want vm, machine, host, template, user, secret, operation, grant, orphan, account or cloud", words[0])
+		return q, usagef("%q: want vm, machine, host, template, user, secret, operation, grant, orphan, bootimage, discovered, account or cloud", words[0])
 	}
 	id := ""
 	if whole, err := uuid.Parse(words[1]); err == nil {

@@ -8,10 +8,12 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"cloudengine/commands/api/client"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"gopkg.in/yaml.v3"
 )
 
@@ -165,19 +167,23 @@ func makeData(data string, o *owner) (made bool, err error) {
 	return true, o.give(data, key)
 }
 
-// configText gives the file: the flags that were given, below serve, and how the command line reaches this server.
+// configText gives the file: the flags of serve that were given, below serve, and how the command line reaches this server.
 func configText(cmd *cobra.Command, data string) ([]byte, error) {
-	serve := map[string]any{"data": data}
-	for _, name := range []string{"listen", "http", "name", "cluster", "cluster-secret-file", "mysql-dsn-file", "netboot-interface", "image",
-		"netboot-url", "log-level", "alert-webhook", "alert-webhook-secret-file", "alert-mail-relay", "alert-mail-from", "alert-mail-user", "alert-mail-password-file"} {
-		if f := cmd.Flags().Lookup(name); f != nil && (f.Changed || name == "listen" || name == "http") {
-			serve[name] = f.Value.String()
+	var known pflag.FlagSet
+	(&serveOptions{}).flags(&known)
+	serve := map[string]any{}
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		switch v, list := f.Value.(pflag.SliceValue); {
+		case known.Lookup(f.Name) == nil || !f.Changed && f.Name != "listen" && f.Name != "http":
+		case list:
+			serve[f.Name] = v.GetSlice()
+		default:
+			serve[f.Name] = f.Value.String()
 		}
-	}
-	for _, name := range []string{"routes", "netboot-bus", "alert-mail-to"} {
-		if words, err := cmd.Flags().GetStringSlice(name); err == nil && len(words) > 0 {
-			serve[name] = words
-		}
+	})
+	serve["data"] = data
+	if user, _, ok := strings.Cut(fmt.Sprint(serve["mysql-dsn"]), "@"); ok && strings.Contains(user, ":") {
+		return nil, usagef("--mysql-dsn holds a password, and the configuration is for all to read: use --mysql-dsn-file")
 	}
 	listen, _ := cmd.Flags().GetString("listen")
 	tree := map[string]any{"server": "nats://" + listen, "nkey": filepath.Join(data, adminKeyFile), "serve": serve}

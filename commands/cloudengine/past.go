@@ -9,15 +9,29 @@ import (
 	"cloudengine/projections/moment"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 )
 
 // snapshotPause is how often the log is looked at for a snapshot that is due.
 const snapshotPause = 5 * time.Second
 
+// snapshotRoom is how much of the disk may be used when a snapshot is made: they must not be what fills it.
+const snapshotRoom = 0.85
+
+// usedOf tells how much of a directory's file system is used, 0 to 1; 0 if that cannot be told.
+func usedOf(dir string) float64 {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil || st.Blocks == 0 {
+		return 0
+	}
+	return float64(st.Blocks-st.Bavail) / float64(st.Blocks)
+}
+
 // openPast opens the snapshots, and lets reads name a moment.
 func (s *server) openPast(p *plane.Plane) error {
 	var err error
-	s.past, err = moment.Open(moment.Options{Dir: s.path("snapshots"), Log: p.Journal, Logger: s.log.With("part", "snapshots"), Version: version()})
+	s.past, err = moment.Open(moment.Options{Dir: s.path("snapshots"), Log: p.Journal, Logger: s.log.With("part", "snapshots"), Version: version(),
+		Full: func() bool { return usedOf(s.opts.data) > snapshotRoom }})
 	if err != nil {
 		return err
 	}

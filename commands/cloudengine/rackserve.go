@@ -41,6 +41,9 @@ func startServe(r *rack.Rack, f rackFlags, bus, web string) (logFile string, end
 	}
 	defer out.Close()
 	args := []string{"serve", "--data", f.data, "--listen", bus, "--http", web, "--netboot-interface", rack.BootBridge, "--image", f.image}
+	// Xen switches vector registers at once and not at their first use, which the emulation does not always notice: programs of the
+	// control domain then found the registers of another domain (wrong digests, crashes of the agent, TLS records that cannot be read).
+	args = append(args, "--netboot-xen-args", netboot.DefaultXenArgs+" spec-ctrl=eager-fpu")
 	// Its processors are emulated: without native TSCs each read of one by a guest would be emulated twice.
 	args = append(args, "--netboot-dom0-args", strings.TrimSpace(netboot.DefaultDom0Args+" ce.tsc_mode=native "+f.dom0Args))
 	args = append(args, "--netboot-linux-args", strings.TrimSpace(netboot.DefaultLinuxArgs+" "+rack.ClockArgs()+" "+f.dom0Args))

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
@@ -43,6 +44,9 @@ func (s *server) authorityDir() string {
 // openTLS makes what this server shows to those who connect, and puts what they must trust beside the administrator's key. Nil: nothing
 // is encrypted.
 func (s *server) openTLS() (*certs.Server, error) {
+	if databaseIsPlain(s.opts.dsn) {
+		s.log.Warn("what goes to MariaDB is not encrypted: add ?tls=true to its DSN")
+	}
 	if s.opts.plaintext {
 		s.log.Warn("THE BUS IS NOT ENCRYPTED (--unsafe-plaintext): whoever is on the way reads consoles and first passwords, and acts for users and machines")
 		return nil, nil
@@ -65,6 +69,22 @@ func (s *server) openTLS() (*certs.Server, error) {
 	}
 	s.trust = a.Roots()
 	return certs.NewServer(a, s.names(), nil)
+}
+
+var tcpDSN = regexp.MustCompile(`@tcp\(([^)]*)\)`)
+
+// databaseIsPlain says whether the read models travel to another machine without TLS.
+func databaseIsPlain(dsn string) bool {
+	m := tcpDSN.FindStringSubmatch(dsn)
+	if m == nil || strings.Contains(dsn, "tls=") {
+		return false
+	}
+	host, _, err := net.SplitHostPort(m[1])
+	if err != nil {
+		host = m[1]
+	}
+	ip := net.ParseIP(host)
+	return host != "" && host != "localhost" && (ip == nil || !ip.IsLoopback())
 }
 
 // names are those by which others are told to reach this server. Names of other servers among them do no harm: all are trusted alike.

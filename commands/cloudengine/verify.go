@@ -49,7 +49,7 @@ A difference counts only if it was the same in several looks. What moves while i
 				return err
 			}
 			defer c.Close()
-			found, err := c.VerifyCloud(ctx, wire.CloudVerifyRequest{Sections: sectionsOf(chosen), TimeoutS: int(timeout / time.Second)}, a.verifyProgress)
+			found, err := c.VerifyCloud(ctx, wire.CloudVerifyRequest{Sections: sectionsOf(chosen), TimeoutS: int(timeout / time.Second)}, a.verifyProgress())
 			if err != nil {
 				return err
 			}
@@ -82,15 +82,22 @@ func sectionsOf(chosen map[string]*bool) []string {
 	return out
 }
 
-// verifyProgress tells how far a verification is.
-func (a *app) verifyProgress(p wire.VerifyProgress) {
-	switch {
-	case p.Of > 0:
-		a.talk("%s: %d of %d %s", p.Section, p.Done, p.Of, p.Doing)
-	case p.Done > 0:
-		a.talk("%s: %s %d", p.Section, p.Doing, p.Done)
-	default:
-		a.talk("%s: %s", p.Section, p.Doing)
+// verifyProgress tells how far a verification is, whenever it is further.
+func (a *app) verifyProgress() func(wire.VerifyProgress) {
+	var last wire.VerifyProgress
+	return func(p wire.VerifyProgress) {
+		if p == last {
+			return
+		}
+		last = p
+		switch {
+		case p.Of > 0:
+			a.talk("%s: %d of %d %s", p.Section, p.Done, p.Of, p.Doing)
+		case p.Done > 0:
+			a.talk("%s: %s %d", p.Section, p.Doing, p.Done)
+		default:
+			a.talk("%s: %s", p.Section, p.Doing)
+		}
 	}
 }
 

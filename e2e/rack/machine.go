@@ -130,8 +130,9 @@ func (r *Rack) powerOn(m Machine) error {
 // qemuArgs: software emulation only, since a KVM that is there is not always one that works. SMAP,
 // SMEP and LA57 off: QEMU 7.2 emulates SMAP wrongly and dom0 crashes in its entry code. RDTSCP
 // off: its exit is reported wrongly to Xen when a PVH guest's clock is intercepted. AVX and what needs it
-// off: on busy machines vector registers of the control domain were mixed up between domains (wrong
-// SHA-256 of right files, symbols that ld.so does not find, TLS records that cannot be read). No VGA:
+// off: on busy machines vector registers were mixed up between domains (wrong SHA-256 of right files,
+// symbols that ld.so does not find, TLS records that cannot be read). Without it that became rarer and
+// did not end: the rack's Xen is also told to switch these registers eagerly. No VGA:
 // graphics=off makes the BIOS talk on the serial port. A failed network boot is tried again.
 func (r *Rack) qemuArgs(m Machine) []string {
 	args := []string{

@@ -49,6 +49,7 @@ var only = []struct {
 	{"github.com/nats-io/nats-server", []string{"cloudengine/events/broker", "cloudengine/commands/dispatch/benchlog"}, "one place starts the server, the same way in production and tests (benchlog measures against a bare one)"},
 	{"github.com/ThreeDotsLabs/watermill", []string{"cloudengine/events/feed"}, "watermill serves what hangs on FEED, not append, fold or projections"},
 	{"github.com/go-sql-driver/mysql", []string{"cloudengine/projections/mysql"}, "one place opens the database and knows its dialect"},
+	{"github.com/prometheus/client_golang", []string{"cloudengine/commands/cloudengine"}, "one place tells figures"},
 	{"github.com/safchain/ethtool", []string{"cloudengine/workers/nic"}, "one place asks network cards"},
 	{"github.com/bougou/go-ipmi", []string{"cloudengine/workers/power"}, "one place talks to BMCs"},
 	{"github.com/u-root/mkuimage", []string{"cloudengine/bootimage"}, "u-root builds the image and nothing else"},

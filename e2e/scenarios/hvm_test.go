@@ -51,15 +51,15 @@ func TestHVM(t *testing.T) {
 	if first.MemoryMiB != 128 {
 		t.Fatalf("the host says %+v", first)
 	}
-	eventually(t, 3*time.Minute, "the guest says what it is", func() (bool, string) {
+	eventually(t, 8*time.Minute, "the guest says what it is", func() (bool, string) {
 		out := must(t, "vm", "console", "emu", "--bytes", "65536")
-		return strings.Contains(out, "type=HVM") && regexp.MustCompile(`drivers emulated=8086:1237\S*5853:0001\S* xen=\S*vbd\S* clock=xen`).MatchString(out), out
+		return strings.Contains(out, "type=HVM") && regexp.MustCompile(`drivers emulated=8086:1237\S*5853:0001\S* xen=\S*vkbd\S* clock=xen`).MatchString(out), out
 	})
 	if models := deviceModels(t, host); fmt.Sprint(models) != fmt.Sprint([]int{first.DomID}) {
 		t.Fatalf("device models are for %v, its domain is %d", models, first.DomID)
 	}
 	k := startKilling(t, host, first.UUID, 3)
-	eventually(t, 4*time.Minute, "its guest rebooted, and it was made again", func() (bool, string) {
+	eventually(t, 8*time.Minute, "its guest rebooted, and it was made again", func() (bool, string) {
 		have, err := domainsOf(t, host, first.UUID)
 		return err == nil && len(have) == 1 && have[0].DomID > first.DomID && have[0].Epoch == first.Epoch && have[0].State == events.DomainRunning, fmt.Sprint(have, err)
 	})

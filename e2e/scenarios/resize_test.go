@@ -24,7 +24,7 @@ func resized(t *testing.T, host, kind string) {
 	name := "size-" + kind
 	must(t, "vm", "create", name, "--account", "demo", "--template", "guest", "--type", kind, "--ram", "160MiB", "--vcpus", "1", "--max-vcpus", "2")
 	must(t, "vm", "start", name, "--host", host, "--wait", "--timeout", "5m")
-	eventually(t, 2*time.Minute, "its guest is up", func() (bool, string) { // only then it can give anything back
+	eventually(t, 4*time.Minute, "its guest is up", func() (bool, string) { // only then it can give anything back
 		out := must(t, "vm", "console", name)
 		return strings.Contains(out, "guest: I am"), out
 	})

@@ -161,7 +161,8 @@ func plantedMemory(t *testing.T, host string) {
 	isClean(t, 3*time.Minute)
 }
 
-// plantedAndMended: the agent looks every 15 s and mends these. Planted just after it has looked, they are there long enough.
+// plantedAndMended: the agent looks every 15 s and mends these. Planted just after it has looked, they are there long enough; and the more
+// often it had to mend the same, the longer it waits.
 func plantedAndMended(t *testing.T, host string) {
 	d := one(t, host, "planted")
 	for _, c := range []struct {
@@ -178,7 +179,7 @@ func plantedAndMended(t *testing.T, host string) {
 			})
 		}
 		found := false
-		for try := 0; try < 4 && !found; try++ {
+		for try := 0; try < 8 && !found; try++ {
 			sh(t, host, c.plant)
 			mended()
 			sh(t, host, c.plant) // now the agent has just looked
@@ -190,7 +191,7 @@ func plantedAndMended(t *testing.T, host string) {
 			mended()
 		}
 		if !found {
-			t.Fatalf("%s: it was not found in four tries", c.check)
+			t.Fatalf("%s: it was not found in eight tries", c.check)
 		}
 	}
 }

@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -58,10 +60,10 @@ type served struct {
 	data  string
 }
 
-func serve(t *testing.T, program, data string) *served {
+func serve(t *testing.T, program, data string, flags ...string) *served {
 	t.Helper()
 	s := &served{t: t, data: data, ended: make(chan error, 1)}
-	s.cmd = exec.Command(program, "serve", "--data", data, "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0")
+	s.cmd = exec.Command(program, append([]string{"serve", "--data", data, "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"}, flags...)...)
 	s.cmd.Env = append(os.Environ(), "HOME="+filepath.Dir(data))
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	s.cmd.Stdout, s.cmd.Stderr = &s.words, &s.words
@@ -231,7 +233,13 @@ func TestNewerEventStopsDeciding(t *testing.T) {
 	l := road(t)
 	payloads := append(l.payloads[:len(l.payloads):len(l.payloads)], l.teleported(t))
 	data := dataWith(t, payloads)
-	s := serve(t, program(t), data)
+	alarm := make(chan string, 16)
+	hook := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, q *http.Request) {
+		body, _ := io.ReadAll(q.Body)
+		alarm <- string(body)
+	}))
+	defer hook.Close()
+	s := serve(t, program(t), data, "--alert-webhook", hook.URL, "--alert-lag", "1s")
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for end := time.Now().Add(60 * time.Second); ; <-tick.C {
@@ -242,6 +250,14 @@ func TestNewerEventStopsDeciding(t *testing.T) {
 			words, _ := s.end()
 			t.Fatalf("health: %+v\n%s", h, words)
 		}
+	}
+	select {
+	case text := <-alarm:
+		if !strings.Contains(text, `"rule":"stopped"`) || !strings.Contains(text, "vm.teleported.v1") {
+			t.Errorf("alarm: %s", text)
+		}
+	case <-time.After(60 * time.Second):
+		t.Error("nobody was told that deciding has stopped")
 	}
 	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)

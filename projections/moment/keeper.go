@@ -16,7 +16,7 @@ import (
 
 // Limits of what a Keeper keeps in memory, and how long its work may take.
 const (
-	every      = 10_000   // decisions between snapshots
+	every      = 5000     // decisions between snapshots
 	pageMemory = 64 << 20 // bytes of pages
 	maxMoments = 4        // folds
 	maxFolds   = 2        // in the making
@@ -31,6 +31,7 @@ type Options struct {
 	Every   uint64           // decisions between snapshots; 0 = 5000
 	Version string           // of the program: snapshots of another are made again
 	Now     func() time.Time // nil: the clock
+	Full    func() bool      // whether the disk is so full that no more snapshots are made; nil: never
 }
 
 // Keeper makes snapshots and finds moments. It may be used by several goroutines.
@@ -98,15 +99,15 @@ func (k *Keeper) find() error {
 	bad := false
 	for _, name := range names {
 		path := filepath.Join(k.opts.Dir, name)
-		s, f, err := openSnapshot(path, k.schema)
+		s, err := openSnapshot(path, k.schema)
 		if err == nil && !bad {
-			k.pages.add(s.Block.Number, f)
+			k.pages.add(s.Block.Number, path)
 			k.snaps = append(k.snaps, s)
 			continue
 		}
 		switch {
 		case err == nil:
-			err = errors.Join(errors.New("a snapshot that it goes on from is not usable"), f.Close())
+			err = errors.New("a snapshot that it goes on from is not usable")
 		case !errors.Is(err, errOther):
 			bad = true
 		}
@@ -121,25 +122,25 @@ func (k *Keeper) find() error {
 // errOther says that a file was written by another version.
 var errOther = errors.New("it is of another version of the program")
 
-func openSnapshot(path, schema string) (*snapshot, *os.File, error) {
+func openSnapshot(path, schema string) (*snapshot, error) {
 	if name := filepath.Base(path); len(name) < len(schema) || name[:len(schema)] != schema {
-		return nil, nil, errOther
+		return nil, errOther
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	a, err := readAnchor(f)
-	if err == nil && (a.Schema != schema || filepath.Base(path) != fileName(schema, a.Block.Number)) {
-		err = errors.New("it is not the snapshot that its name says")
+	if err = errors.Join(err, f.Close()); err != nil {
+		return nil, err
 	}
-	if err != nil {
-		return nil, nil, errors.Join(err, f.Close())
+	if a.Schema != schema || filepath.Base(path) != fileName(schema, a.Block.Number) {
+		return nil, errors.New("it is not the snapshot that its name says")
 	}
-	return &snapshot{anchor: a, path: path}, f, nil
+	return &snapshot{anchor: a, path: path}, nil
 }
 
-// Close ends what is under way and closes the files. Moments that are still used give errors then.
+// Close ends what is under way and forgets the files. Moments that are still used give errors then.
 func (k *Keeper) Close() error {
 	k.mu.Lock()
 	k.closed = true
@@ -152,12 +153,11 @@ func (k *Keeper) Close() error {
 	defer k.making.Unlock()
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	var errs []error
 	for _, s := range k.snaps {
-		errs = append(errs, k.pages.drop(s.Block.Number))
+		k.pages.drop(s.Block.Number)
 	}
 	k.snaps, k.moments = nil, nil
-	return errors.Join(errs...)
+	return nil
 }
 
 // Reached gives the number of the last decision that is in a snapshot, 0 if there is none.
@@ -211,7 +211,7 @@ func (k *Keeper) Make(ctx context.Context) (made bool, err error) {
 		return false, err
 	}
 	l := newLayer(k.pages, base)
-	if end.Number < l.number+k.opts.Every {
+	if end.Number < l.number+k.opts.Every || k.opts.Full != nil && k.opts.Full() {
 		return false, nil
 	}
 	_, err = k.opts.Log.Load(ctx, l.at, func(at events.Position, b *events.Block) error {
@@ -289,7 +289,8 @@ func (k *Keeper) forget(from uint64, why error) error {
 	var errs []error
 	for _, s := range k.snaps[n:] {
 		k.opts.Logger.Warn("a snapshot is not used any more, and removed; it is made again from the log", "file", s.path, "reason", why)
-		errs = append(errs, k.pages.drop(s.Block.Number), os.Remove(s.path))
+		k.pages.drop(s.Block.Number)
+		errs = append(errs, os.Remove(s.path))
 	}
 	k.snaps, k.moments = k.snaps[:n], nil
 	return errors.Join(errs...)

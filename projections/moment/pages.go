@@ -135,7 +135,7 @@ func (d *damaged) Unwrap() error { return d.err }
 // pages reads pages of snapshot files and keeps some of them. Safe for concurrent use.
 type pages struct {
 	mu    sync.Mutex
-	files map[uint64]*os.File
+	files map[uint64]string // paths: none is kept open, for there are thousands in a large log
 	kept  map[[2]uint64]*list.Element
 	order *list.List // of *keptPage, the last used first
 	bytes int
@@ -149,18 +149,18 @@ type keptPage struct {
 }
 
 func newPages(limit int) *pages {
-	return &pages{files: map[uint64]*os.File{}, kept: map[[2]uint64]*list.Element{}, order: list.New(), limit: limit}
+	return &pages{files: map[uint64]string{}, kept: map[[2]uint64]*list.Element{}, order: list.New(), limit: limit}
 }
 
-// add makes a file's pages readable. The file is closed by drop or close.
-func (s *pages) add(number uint64, f *os.File) {
+// add makes a file's pages readable.
+func (s *pages) add(number uint64, path string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.files[number] = f
+	s.files[number] = path
 }
 
 // drop forgets a file and its pages.
-func (s *pages) drop(number uint64) error {
+func (s *pages) drop(number uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for e := s.order.Front(); e != nil; {
@@ -172,26 +172,21 @@ func (s *pages) drop(number uint64) error {
 		}
 		e = next
 	}
-	f := s.files[number]
 	delete(s.files, number)
-	if f == nil {
-		return nil
-	}
-	return f.Close()
 }
 
 // load gives a page. An error is a *damaged.
 func (s *pages) load(r ref) (*page, error) {
 	key := [2]uint64{r.File, uint64(r.Offset)}
 	s.mu.Lock()
-	f := s.files[r.File]
+	path := s.files[r.File]
 	if e := s.kept[key]; e != nil {
 		s.order.MoveToFront(e)
 		s.mu.Unlock()
 		return e.Value.(*keptPage).page, nil
 	}
 	s.mu.Unlock()
-	p, err := readPage(f, r)
+	p, err := readPage(path, r)
 	if err != nil {
 		return nil, &damaged{r.File, err}
 	}
@@ -199,13 +194,18 @@ func (s *pages) load(r ref) (*page, error) {
 	return p, nil
 }
 
-func readPage(f *os.File, r ref) (*page, error) {
-	if f == nil {
+func readPage(path string, r ref) (*page, error) {
+	if path == "" {
 		return nil, errors.New("its file is not there")
 	}
 	if r.Size < 1 || r.Size > maxPage {
 		return nil, errors.New("a page has an impossible size")
 	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close() // nothing was written
 	stored := make([]byte, r.Size)
 	if _, err := f.ReadAt(stored, r.Offset); err != nil {
 		return nil, fmt.Errorf("read page: %w", err)

@@ -191,7 +191,7 @@ func writeSnapshot(dir string, from *pages, number uint64, schema string, build 
 		_, err = w.out.Write(end)
 	}
 	if err = errors.Join(err, w.out.Flush()); err == nil {
-		err = errors.Join(f.Sync(), os.Rename(f.Name(), path))
+		err = errors.Join(f.Sync(), f.Close(), os.Rename(f.Name(), path))
 	}
 	if err == nil {
 		err = syncDir(dir)
@@ -200,7 +200,7 @@ func writeSnapshot(dir string, from *pages, number uint64, schema string, build 
 		return fail(err)
 	}
 	keep = true
-	from.add(number, f)
+	from.add(number, path)
 	return &snapshot{anchor: a, path: path, anchored: true}, nil
 }
 

@@ -14,7 +14,7 @@ import (
 // beside the versioned tables, and no rebuild touches it.
 const alertsTable = `CREATE TABLE IF NOT EXISTS alerts (
   id CHAR(20) CHARACTER SET ascii COLLATE ascii_bin NOT NULL COMMENT 'of the alert, for ever',
-  rule VARCHAR(32) CHARACTER SET ascii COLLATE ascii_bin NOT NULL COMMENT 'what is watched: unknown, silent, bmc, contradiction, stale_domain, orphan, override, term, lag, parked, disk',
+  rule VARCHAR(32) CHARACTER SET ascii COLLATE ascii_bin NOT NULL COMMENT 'what is watched: unknown, silent, bmc, contradiction, stale_domain, orphan, override, term, lag, parked, disk, stopped',
   object VARCHAR(300) NOT NULL COMMENT 'what it is about: kind/id',
   severity VARCHAR(16) CHARACTER SET ascii COLLATE ascii_bin NOT NULL COMMENT 'warning or critical',
   message TEXT NOT NULL COMMENT 'for people',

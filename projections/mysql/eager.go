@@ -38,13 +38,14 @@ type eagerTable struct {
 	w       *writer
 	pending map[string]uint64 // rows that were not sent, and the decision that last changed each
 	sent    map[string]bool   // true: changed since
+	again   int               // that were changed since
 }
 
 // newEager begins to load into the tables of a generation, which must be there. end must be called.
 func newEager(ctx context.Context, db *sql.DB, g generation, sent *atomic.Uint64) *eager {
 	e := &eager{Memory: projections.NewMemory(), tables: map[*projections.Table]*eagerTable{}, queue: make(chan filling, eagerQueue), ended: make(chan struct{})}
 	for _, m := range projections.Models() {
-		e.tables[m.Table] = &eagerTable{newWriter(m.Table, g), map[string]uint64{}, map[string]bool{}}
+		e.tables[m.Table] = &eagerTable{w: newWriter(m.Table, g), pending: map[string]uint64{}, sent: map[string]bool{}}
 	}
 	go func() {
 		defer close(e.ended)
@@ -73,8 +74,11 @@ func (e *eager) Delete(t *projections.Table, id string) {
 
 func (e *eager) touch(t *projections.Table, id string, there bool) {
 	x := e.tables[t]
-	if _, sent := x.sent[id]; sent {
-		x.sent[id] = true
+	if changed, sent := x.sent[id]; sent {
+		if !changed {
+			x.sent[id] = true
+			x.again++
+		}
 	} else if there {
 		x.pending[id] = e.at
 	} else {
@@ -93,8 +97,8 @@ func (e *eager) next(number uint64) error {
 		return *err
 	}
 	for t, x := range e.tables {
-		if len(x.pending) < eagerly.least {
-			continue
+		if len(x.pending) < eagerly.least || x.again > eagerly.least/8 && x.again*20 > len(x.sent) {
+			continue // too few, or rows of this table do not stay what they are
 		}
 		var ids []string
 		for id, changed := range x.pending {

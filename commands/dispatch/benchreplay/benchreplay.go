@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -127,11 +128,12 @@ func (l *line) result() Result {
 	return r
 }
 
-// figures are medians at one size.
-type figures struct{ decisions, bytes, ours, raw float64 }
+// figures are medians at one size, in seconds.
+type figures struct{ decisions, bytes, ours, raw, oursCPU, rawCPU float64 }
 
 func (f figures) String() string {
-	return fmt.Sprintf("%.2fs beside %.2fs (%.2f), %.0f bytes each", f.ours, f.raw, f.ours/f.raw, f.bytes/f.decisions)
+	return fmt.Sprintf("%.2fs beside %.2fs (%.2f), of CPU time %.2fs beside %.2fs, %.0f bytes each",
+		f.ours, f.raw, f.ours/f.raw, f.oursCPU, f.rawCPU, f.bytes/f.decisions)
 }
 
 func growth(all []figures) string {
@@ -140,7 +142,8 @@ func growth(all []figures) string {
 		if i > 0 {
 			text += ", "
 		}
-		text += fmt.Sprintf("%.0f: %.2f (raw %.2f)", f.decisions, f.ours/f.decisions*1e6, f.raw/f.decisions*1e6)
+		each := 1e6 / f.decisions
+		text += fmt.Sprintf("%.0f: %.2f (raw %.2f; of CPU time %.2f and %.2f)", f.decisions, f.ours*each, f.raw*each, f.oursCPU*each, f.rawCPU*each)
 	}
 	return text
 }
@@ -208,20 +211,21 @@ func openSide(ctx context.Context, dir string, decisions int, open opener, say f
 
 // compare runs ours and the raw side by turns.
 func (s *side) compare(ctx context.Context, ours func(context.Context) error) (figures, error) {
-	var a, b, ratios []float64
+	var a, b, aCPU, bCPU, ratios []float64
 	for range runs {
-		began := time.Now()
+		began, cpu := time.Now(), cpuTime()
 		if err := ours(ctx); err != nil {
 			return figures{}, err
 		}
-		own := time.Since(began).Seconds()
+		own, between := time.Since(began).Seconds(), cpuTime()
 		raw, _, err := s.raw(ctx)
 		if err != nil {
 			return figures{}, err
 		}
 		a, b, ratios = append(a, own), append(b, raw), append(ratios, own/raw)
+		aCPU, bCPU = append(aCPU, between-cpu), append(bCPU, cpuTime()-between)
 	}
-	f := figures{float64(s.decisions), float64(s.bytes), median(a), median(b)}
+	f := figures{float64(s.decisions), float64(s.bytes), median(a), median(b), median(aCPU), median(bCPU)}
 	f.raw = f.ours / median(ratios) // so that the figures have the ratio of neighbouring runs
 	return f, nil
 }
@@ -282,6 +286,15 @@ func (s *side) raw(ctx context.Context) (seconds float64, bytes uint64, err erro
 	consume.Stop()
 	<-consume.Closed()
 	return seconds, bytes, err
+}
+
+// cpuTime gives the CPU time of this process in seconds: server and reader are both in it.
+func cpuTime() float64 {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0 // it has no error on Linux
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano()).Seconds()
 }
 
 // median of at least one value.

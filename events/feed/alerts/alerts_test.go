@@ -4,12 +4,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"cloudengine/events"
 )
 
 func message(number uint64, kind events.Kind, p events.Payload) events.FeedMessage {
-	return events.FeedMessage{Number: number, Index: 1, Time: "2026-11-22T10:00:00Z", Actor: "ada", Reason: "because", Event: events.New(kind, "x1", 1, p)}
+	return events.FeedMessage{Number: number, Index: 1, Time: time.Now().UTC().Format(time.RFC3339Nano), Actor: "ada", Reason: "because", Event: events.New(kind, "x1", 1, p)}
 }
 
 func TestRaisedAndOver(t *testing.T) {

@@ -35,10 +35,17 @@ const (
 	storeTime   = 10 * time.Second
 )
 
+// When FEED was made anew, after a restore or the loss of its stream, all of the past is told again.
+const (
+	replayed = 10 * time.Minute // what is older is not told at once: its end may follow
+	grace    = time.Minute      // after which it is told if its end has not come
+	bygone   = 24 * time.Hour   // what has happened before that, and would stay until it is acknowledged, is not raised any more
+)
+
 // EnsureStream declares the stream. replicas is 1, 3 or 5.
 func EnsureStream(ctx context.Context, js jetstream.JetStream, replicas int) error {
 	_, err := js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
-		Name: StreamAlerts, Description: "alerts: what was raised, what is over, and who was told", Subjects: []string{subjectPrefix + "*"},
+		Name: StreamAlerts, Description: "alerts: what was raised, what is over, and who was told", Subjects: []string{subjectPrefix + "*", subjectPosition},
 		Storage: jetstream.FileStorage, Replicas: replicas, MaxMsgsPerSubject: 1, Duplicates: 2 * time.Minute,
 	})
 	if err != nil {
@@ -148,8 +155,11 @@ func (b *Book) Take(ctx context.Context, c Change) error {
 	switch {
 	case !isOpen && c.Raise:
 		r := newRecord(c, b.names())
-		if _, was := b.records[r.ID]; was {
+		if _, was := b.records[r.ID]; was || b.isBygone(c) {
 			return nil // it comes again, and is over
+		}
+		if c.Number > 0 && b.now().Sub(c.Time) > replayed {
+			r.hold(b.now().Add(grace))
 		}
 		b.log.Log(ctx, r.level(), "alert", "id", r.ID, "rule", r.Rule, "severity", r.Severity, "object", r.Object.String(), "message", r.Message,
 			"number", r.Number, "index", r.Index, "time", r.Raised, "actor", r.Actor, "reason", r.Reason)
@@ -172,6 +182,10 @@ func (b *Book) Take(ctx context.Context, c Change) error {
 		b.log.Info("alert is over", "id", r.ID, "rule", r.Rule, "object", r.Object.String(), "why", c.Message)
 	}
 	return b.store(ctx, &entry{r, e.seq})
+}
+
+func (b *Book) isBygone(c Change) bool {
+	return c.Stays && !c.Time.IsZero() && b.now().Sub(c.Time) > bygone
 }
 
 func (r *Record) level() slog.Level {

@@ -122,6 +122,11 @@ func await(t *testing.T, what string, ok func() bool) {
 	}
 }
 
+// idle says whether nothing waits to be sent.
+func (b *Book) idle() bool {
+	return !slices.ContainsFunc(b.List(true), func(r Record) bool { return slices.ContainsFunc(r.Sent, Sending.pending) })
+}
+
 func (b *Book) tell(t *testing.T, list ...events.FeedMessage) {
 	t.Helper()
 	for _, m := range list {
@@ -145,7 +150,7 @@ func TestOncePerRaiseAndEnd(t *testing.T) {
 	b.tell(t, unknown, unknown, known, unknown, known, again, known, again)
 	first, second := idOf(Of(unknown)[0]), idOf(Of(again)[0])
 	want := []string{first + ".raised", first + ".cleared", second + ".raised"}
-	await(t, "three messages", func() bool { return len(r.list()) >= 3 })
+	await(t, "three messages", b.idle)
 	b.stop()
 	// another server takes over, and FEED is told from its start again
 	b = open(t, js, r.sender(t))
@@ -153,7 +158,7 @@ func TestOncePerRaiseAndEnd(t *testing.T) {
 	b.tell(t, message(13, events.KindVM, events.VMBecameUnknown{Host: "h2"})) // it is open already
 	b.tell(t, message(14, events.KindVM, events.VMDeleted{}))
 	want = append(want, second+".cleared")
-	await(t, "the fourth message", func() bool { return len(r.list()) >= 4 })
+	await(t, "the fourth message", b.idle)
 	b.stop()
 	got := r.list()
 	for _, id := range []string{first, second} {

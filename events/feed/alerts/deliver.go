@@ -83,7 +83,7 @@ func (b *Book) deliver(ctx context.Context, s Sender, p Patience) {
 		if ctx.Err() != nil && err != nil {
 			return // we stop; it is sent again
 		}
-		if err := b.sent(ctx, s.Name(), m, err, p); err != nil {
+		if err := b.sent(context.WithoutCancel(ctx), s.Name(), m, err, p); err != nil { // also when we stop: it need not be sent again
 			b.log.Warn("an alert was sent, or not, and the book does not know: it is sent again", "id", m.ID, "edge", m.Edge, "error", err)
 			timer := time.NewTimer(p.First)
 			select {

@@ -1,6 +1,6 @@
 // Package alerts tells people of what should not be, and of what somebody has overridden.
 //
-// Events on FEED, and measures of the server (lag, parked events, disks), raise alerts and end them. The Book keeps them in a stream of
+// Events on FEED, refused contradictions in the log, and measures of the server (lag, parked events, disks), raise alerts and end them. The Book keeps them in a stream of
 // its own, ALERTS: replicated, with fsync, one message for each alert. It is no read model: measures are not in the log, and neither are
 // acknowledgements nor what was sent to whom, so it cannot be made anew from the log. A table in the database is a copy of it.
 //

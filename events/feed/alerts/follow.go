@@ -23,7 +23,9 @@ func Follow(ctx context.Context, js jetstream.JetStream, to Copy) error {
 	if err := awaitStream(ctx, js); err != nil {
 		return err
 	}
-	c, err := js.OrderedConsumer(ctx, StreamAlerts, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy})
+	c, err := js.OrderedConsumer(ctx, StreamAlerts, jetstream.OrderedConsumerConfig{
+		DeliverPolicy: jetstream.DeliverAllPolicy, FilterSubjects: []string{subjectPrefix + "*"},
+	})
 	if err != nil {
 		return fmt.Errorf("follow alerts: %w", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"time"
 
 	"cloudengine/events"
@@ -102,9 +103,17 @@ func (r *Record) tell(edge string, senders []string) {
 	}
 }
 
-// clear ends the alert; people are told whom it was told of.
+// hold puts off what is to be sent.
+func (r *Record) hold(until time.Time) {
+	for i := range r.Sent {
+		r.Sent[i].Next = until
+	}
+}
+
+// clear ends the alert. Who was told of it is told; who was not yet told of something old need not be.
 func (r *Record) clear(at time.Time, why string) {
 	r.Cleared, r.ClearedWhy = &at, why
+	r.Sent = slices.DeleteFunc(r.Sent, func(s Sending) bool { return s.Attempts == 0 && !s.Next.IsZero() })
 	var told []string
 	for _, s := range r.Sent {
 		if s.Edge == Raised {

@@ -29,6 +29,7 @@ const (
 	RuleLag           = "lag"           // what follows from the log is behind it
 	RuleParked        = "parked"        // events that could not be applied
 	RuleDisk          = "disk"          // a disk fills up
+	RuleStopped       = "stopped"       // nothing is decided any more
 )
 
 // Change is what an event, or a measure, says about one alert: it is raised, or it is over.
