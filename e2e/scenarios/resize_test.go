@@ -48,9 +48,10 @@ func resized(t *testing.T, host, kind string) {
 	}
 	must(t, "vm", "resize", name, "--ram", "192MiB", "--vcpus", "1")
 	has(160, 1)
-	if out := must(t, "vm", "show", name); !strings.Contains(out, "160 MiB and 1 vCPUs until its next start") {
-		t.Fatalf("it does not say what it runs with:\n%s", out)
-	}
+	eventually(t, time.Minute, "it says what it runs with", func() (bool, string) {
+		out := must(t, "vm", "show", name)
+		return strings.Contains(out, "160 MiB and 1 vCPUs until its next start"), out
+	})
 	must(t, "vm", "stop", name, "--wait", "--timeout", "3m")
 	must(t, "vm", "start", name, "--host", host, "--wait", "--timeout", "5m")
 	has(192, 1)
