@@ -21,6 +21,7 @@ type Audit struct {
 	vmScope map[string]string
 	ops     map[string]bool
 	epochs  map[events.VMID]events.Epoch
+	storage auditStorage
 	lost    bool // the log was restored or reopened, and not settled
 	broken  []string
 }
@@ -42,6 +43,7 @@ func NewAudit() *Audit {
 		decided: map[seenKey]uint64{}, live: map[events.VMID]events.VMRunGranted{},
 		room: map[events.MachineID]int{}, used: map[events.MachineID]int{}, ghosts: map[string]ghostUse{},
 		sizes: newSizes(), names: map[string]string{}, vmScope: map[string]string{}, ops: map[string]bool{}, epochs: map[events.VMID]events.Epoch{},
+		storage: newAuditStorage(),
 	}
 }
 
@@ -75,6 +77,7 @@ func (a *Audit) Add(r events.Recorded) {
 }
 
 func (a *Audit) event(r events.Recorded, e events.Event) {
+	a.storageEvent(r, e)
 	vm := events.VMID(e.Aggregate.ID)
 	switch d := e.Data.(type) {
 	case events.LogOpened:

@@ -111,13 +111,14 @@ func invalid(format string, a ...any) *Rejection { return reject(events.CodeInva
 
 // Guards that --override can name.
 const (
-	GuardEndProof   = "end_proof"   // a new run grant without proof that the last one is over
-	GuardRunningVMs = "running_vms" // ending the power of a machine that runs VMs
-	GuardUnreported = "unreported"  // settling a restored log before all machines have said what they run
-	GuardLostGrants = "lost_grants" // settling it while domains run that were granted by its lost part
+	GuardEndProof    = "end_proof"    // a new run grant without proof that the last one is over
+	GuardRunningVMs  = "running_vms"  // ending the power of a machine that runs VMs
+	GuardUnreported  = "unreported"   // settling a restored log before all machines have said what they run
+	GuardForeignData = "foreign_data" // making a disk a leg that holds something that is not ours
+	GuardLostGrants  = "lost_grants"  // settling it while domains run that were granted by its lost part
 )
 
-var guards = map[string]bool{GuardEndProof: true, GuardRunningVMs: true, GuardUnreported: true, GuardLostGrants: true}
+var guards = map[string]bool{GuardEndProof: true, GuardRunningVMs: true, GuardUnreported: true, GuardLostGrants: true, GuardForeignData: true}
 
 // args is what every command's arguments can do: say which of their fields is wrong.
 type args interface{ check() *Rejection }

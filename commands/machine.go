@@ -45,6 +45,8 @@ type Machine struct {
 // maxTokens bounds the served boots that are remembered for one machine.
 const maxTokens = 8
 
+var knownRoles = []string{events.RoleHost, events.RoleStorageNode, events.RoleProxy}
+
 // AddMachine makes a machine known.
 type AddMachine struct {
 	Name   string      `json:"name"`
@@ -64,8 +66,8 @@ func (a AddMachine) check() *Rejection {
 			return invalid("field \"macs\": %q is not a MAC address like 52:54:00:12:34:56, in lower case", clip(m))
 		}
 	}
-	if len(a.Roles) != 1 || a.Roles[0] != events.RoleHost {
-		return invalid("field \"roles\": want [\"host\"]")
+	if len(a.Roles) != 1 || !contains(knownRoles, a.Roles[0]) {
+		return invalid("field \"roles\": want one of host, storage_node, proxy")
 	}
 	if len(a.Serial) > 64 {
 		return invalid("field \"serial\": want at most 64 bytes")
@@ -240,6 +242,8 @@ func (s *State) foldMachine(e events.Event) {
 		m.WantedImage, m.ImageBefore = data.Image, data.Before
 	case events.MachineEnrolled:
 		s.foldEnrolled(m, data)
+	case events.StorageReady:
+		s.storage.ready[m.ID] = data
 	case events.MachineSilent:
 		m.Silent = true
 	case events.MachineReturned:
@@ -266,20 +270,27 @@ func (s *State) foldMachine(e events.Event) {
 
 // foldCounter notes the counter of a recorded report, whatever its events were about: an older one that comes later is stale.
 func (m *Machine) foldCounter(r events.Recorded) {
-	if r.Verb != "report" || r.Outcome.Status != events.Accepted {
-		return
+	if n, ok := counterOf(m, r, "report"); ok {
+		m.counter = max(m.counter, n)
+	}
+}
+
+// counterOf gives the counter of a report that was accepted, if it is of the machine's present boot.
+func counterOf(m *Machine, r events.Recorded, verb string) (uint64, bool) {
+	if r.Verb != verb || r.Outcome.Status != events.Accepted {
+		return 0, false
 	}
 	var rep struct {
 		Boot    string `json:"boot"`
 		Counter uint64 `json:"counter"`
 	}
-	if json.Unmarshal(r.Args, &rep) == nil && rep.Boot == m.Boot && rep.Counter > m.counter {
-		m.counter = rep.Counter
-	}
+	ok := json.Unmarshal(r.Args, &rep) == nil && rep.Boot == m.Boot
+	return rep.Counter, ok
 }
 
 func (s *State) foldEnrolled(m *Machine, data events.MachineEnrolled) {
 	delete(s.keys, m.Key)
+	delete(s.storage.counter, m.ID)
 	m.Boot, m.Key, m.Image = data.Boot, data.Key, data.Image
 	m.Silent, m.BootOver, m.counter, m.complaint, m.Power = false, false, 0, "", events.PowerIsOn
 	s.keys[data.Key] = events.Ref{Kind: events.KindMachine, ID: string(m.ID)}

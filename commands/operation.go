@@ -59,6 +59,14 @@ func (s *State) openOperations(object events.Ref) []*Operation {
 		if m, ok := s.machines[events.MachineID(object.ID)]; ok {
 			ids = m.ops
 		}
+	case events.KindArray:
+		if a, ok := s.storage.arrays[events.ArrayID(object.ID)]; ok {
+			ids = a.ops
+		}
+	case events.KindVolume:
+		if v, ok := s.storage.volumes[events.VolumeID(object.ID)]; ok {
+			ids = v.ops
+		}
 	}
 	out := make([]*Operation, 0, len(ids))
 	for _, id := range ids {
@@ -123,6 +131,14 @@ func (s *State) linkOperation(object events.Ref, change func([]events.IntentID) 
 	case events.KindMachine:
 		if m, ok := s.machines[events.MachineID(object.ID)]; ok {
 			m.ops = change(m.ops)
+		}
+	case events.KindArray:
+		if a, ok := s.storage.arrays[events.ArrayID(object.ID)]; ok {
+			a.ops = change(a.ops)
+		}
+	case events.KindVolume:
+		if v, ok := s.storage.volumes[events.VolumeID(object.ID)]; ok {
+			v.ops = change(v.ops)
 		}
 	}
 }

@@ -47,7 +47,8 @@ type need struct {
 	memoryMiB  int // with overhead
 	vcpus      int
 	only       events.MachineID // if set, no other host
-	model      int              // MiB of the control domain's memory, for a device model
+	disks      map[string]*Volume
+	model      int // MiB of the control domain's memory, for a device model
 }
 
 // place scores every host and gives the best one. The table is sorted: best first, then the refused ones by name.
@@ -112,6 +113,8 @@ func (s *State) unfit(h *Host, n need, free int) string {
 		return "cannot run " + n.domainType
 	case n.model > 0 && h.Capacity.DeviceModels-h.modelsMiB < n.model:
 		return fmt.Sprintf("its control domain needs %d MiB for one more device model, %d MiB are left for them", n.model, max(0, h.Capacity.DeviceModels-h.modelsMiB))
+	case s.onFabrics(h.ID, n.disks) != "":
+		return "is not on fabric " + s.onFabrics(h.ID, n.disks) + ", where its disks are"
 	case free < n.memoryMiB:
 		return fmt.Sprintf("needs %d MiB, %d MiB free", n.memoryMiB, max(0, free))
 	}

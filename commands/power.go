@@ -85,6 +85,7 @@ func decideReportPower(d *decision, a ReportPower) error {
 	}
 	if proof {
 		d.endGrants(m, a.Boot, events.ProofPowerOff)
+		d.endOwners(m, a.Boot, events.ProofPowerOff)
 	}
 	return nil
 }

@@ -15,9 +15,24 @@ type placingRound struct {
 	placed bool        // one of those that were set in motion found room
 }
 
-// reactions lists what follows from a folded decision: VMs that are wanted running and have no grant are placed again when a proof
-// ended their grant, or when room came free. The ids come from the decision's number. It is a part of folding.
+// reactions lists what follows from a folded decision. The ids come from the decision's number. It is a part of folding.
 func (s *State) reactions(r events.Recorded) []Command {
+	out := s.placeVMs(r)
+	for _, id := range s.storageReactions(r) {
+		if len(out) == 2*maxReactions {
+			break
+		}
+		out = append(out, Command{
+			Intent: events.ReactionID(r.Number, len(out)), Actor: ActorReaction, Kind: events.KindArray, Verb: "place",
+			Args: mustArgs(ArrayRef{id}), Cause: numberText(r.Number), Correlation: r.Correlation,
+		})
+	}
+	return out
+}
+
+// placeVMs: VMs that are wanted running and have no grant are placed again when a proof
+// ended their grant, or when room came free.
+func (s *State) placeVMs(r events.Recorded) []Command {
 	ended, room := map[events.VMID]bool{}, false
 	for _, e := range r.Events {
 		switch e.Data.(type) {
@@ -25,7 +40,7 @@ func (s *State) reactions(r events.Recorded) []Command {
 			ended[events.VMID(e.Aggregate.ID)] = true
 			room = true
 		case events.HostReady, events.HostUncordoned, events.HostOrphanGone, events.VMStaleDomainEnded, events.MachineReturned, events.VMGrantResized,
-			events.LogSettled, events.MachinePowerObserved, events.OperationTimedOut: // the last two may end the cutting of a power
+			events.LogSettled, events.ArrayOwnerGranted, events.VolumeReady, events.MachinePowerObserved, events.OperationTimedOut: // the last two may end the cutting of a power
 			room = true
 		case events.VMRunGranted:
 			s.round.placed = s.round.placed || r.Actor == ActorReaction

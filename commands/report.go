@@ -2,7 +2,7 @@ package commands
 
 import (
 	"fmt"
-	"sort"
+	"slices"
 
 	"cloudengine/events"
 )
@@ -311,11 +311,11 @@ func (r *reported) endedNow(vm *VM) bool {
 	return false
 }
 
-func sortedKeys[V any](m map[string]V) []string {
-	keys := make([]string, 0, len(m))
+func sortedKeys[K ~string, V any](m map[K]V) []K {
+	keys := make([]K, 0, len(m))
 	for k := range m {
 		keys = append(keys, k)
 	}
-	sort.Strings(keys)
+	slices.Sort(keys)
 	return keys
 }

@@ -33,6 +33,8 @@ type State struct {
 	discovered   map[string]*Discovered
 	dropped      []string // ids of discovered machines that are not recorded again, oldest first
 
+	storage storage
+
 	names    map[string]string // scope + name → id
 	keys     map[string]events.Ref
 	macs     map[string]events.MachineID
@@ -59,6 +61,7 @@ func NewState() *State {
 		keys:    map[string]events.Ref{},
 		macs:    map[string]events.MachineID{},
 		waiting: map[events.VMID]bool{},
+		storage: newStorage(),
 	}
 }
 
@@ -86,6 +89,7 @@ func (s *State) Evolve(r events.Recorded) {
 	}
 	if m, ok := s.machines[machineOfActor(r.Actor)]; ok {
 		m.foldCounter(r)
+		s.foldStorageCounter(m, r)
 		m.spent.add(r)
 	}
 	for _, e := range r.Events {
@@ -120,6 +124,16 @@ func (s *State) fold(e events.Event, r events.Recorded) {
 			s.foldBootimage(e)
 		case events.KindDiscovered:
 			s.foldDiscovered(e)
+		case events.KindFabric:
+			s.foldFabric(e)
+		case events.KindDisk:
+			s.foldDisk(e)
+		case events.KindPool:
+			s.foldPool(e)
+		case events.KindArray:
+			s.foldArray(e, r)
+		case events.KindVolume:
+			s.foldVolume(e)
 		}
 	}
 }

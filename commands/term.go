@@ -109,6 +109,11 @@ func (s *State) Unreported() []Machine {
 			out = append(out, *m)
 		}
 	}
+	for _, m := range s.machines {
+		if contains(m.Data.Roles, events.RoleProxy) && m.Boot != "" && !m.BootOver && !s.storageReady(m) {
+			out = append(out, *m)
+		}
+	}
 	sort.Slice(out, func(i, j int) bool { return out[i].Name < out[j].Name })
 	return out
 }
@@ -143,8 +148,16 @@ func (s *State) lost(vm *VM, x events.DomainReport) bool {
 	return x.Stamped && x.VM == vm.ID && x.Epoch.Term < s.term && x.Epoch.Counter > vm.base
 }
 
-// mayStart refuses while nobody can know whether the VM runs already.
+// mayStart refuses a VM whose disks cannot be had, or of which nobody can know whether it runs already.
 func (d *decision) mayStart(vm *VM) error {
+	if err := d.mayUseDisks(vm); err != nil {
+		return err
+	}
+	return d.certain(vm)
+}
+
+// certain refuses while nobody can know whether the VM runs already.
+func (d *decision) certain(vm *VM) error {
 	if !d.s.settled {
 		return reject(events.CodeConflict, "the log was %s, and what its lost part had started is not known yet: nothing is started before an administrator has settled it (cloudengine log status)", d.s.cause)
 	}

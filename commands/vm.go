@@ -19,7 +19,8 @@ type VM struct {
 	restarts int
 	ghosts   []Grant // ended by a human's word only, until their domains are proven gone
 	seen     events.VMDomainObserved
-	failure  string // message of the last failed step
+	disks    map[string]*Volume // by slot
+	failure  string             // message of the last failed step
 	ops      []events.IntentID
 }
 
@@ -138,6 +139,9 @@ func decideDeleteVM(d *decision, a VMRef) error {
 	}
 	if vm.Grant != nil || len(vm.ghosts) > 0 {
 		return reject(events.CodeConflict, "VM %q runs, or may still run, on %s: stop it first", vm.Data.Name, d.whereabouts(vm))
+	}
+	if len(vm.disks) > 0 {
+		return reject(events.CodeConflict, "VM %q has disks: detach them first (volume detach)", vm.Data.Name)
 	}
 	for _, op := range vm.ops {
 		d.endOperation(op, events.OperationFailed{Message: "the VM was deleted"})

@@ -82,6 +82,7 @@ func (d *decision) startWithoutProof(vm *VM, only events.MachineID) error {
 
 func (vm *VM) need(only events.MachineID) need {
 	return need{
+		disks:      vm.disks,
 		domainType: vm.Data.Type, vcpus: vm.Data.VCPUs, only: only, model: vm.deviceModel(),
 		memoryMiB: vm.Data.MemoryMiB + vm.overhead(),
 	}
@@ -206,7 +207,7 @@ func (d *decision) running(id events.VMID) (*VM, error) {
 	case vm.Unknown:
 		return nil, reject(events.CodeConflict, "VM %q is Unknown: %s is silent", vm.Data.Name, d.whereabouts(vm))
 	}
-	return vm, d.mayStart(vm) // what its host is told of it waits too
+	return vm, d.certain(vm) // what its host is told of it waits too
 }
 
 func decideRebootVM(d *decision, a VMRef) error {

@@ -3,16 +3,16 @@ package events
 // Leg is one disk of an array.
 type Leg struct {
 	Slot int       `json:"slot"` // in md; slots 2i and 2i+1 hold the same data
-	Disk DiskID    `json:"disk"`
+	Disk DiskID    `json:"disk"` // that it is
 	Node MachineID `json:"node"` // storage node that had it when it was chosen; never that of its copies
 }
 
 // ArrayCreated decides an md RAID 10 over disks of several storage nodes. It has no owner yet.
 type ArrayCreated struct {
-	Pool     PoolID `json:"pool"`
+	Pool     PoolID `json:"pool"` // that it is part of
 	Name     string `json:"name"`
-	Legs     []Leg  `json:"legs"` // by slot
-	ChunkKiB int    `json:"chunk_kib"`
+	Legs     []Leg  `json:"legs"`      // by slot
+	ChunkKiB int    `json:"chunk_kib"` // md's chunk size
 	Extents  int    `json:"extents"`   // that volumes can have; of the pool's extent size
 	StartMiB int    `json:"start_mib"` // where the first extent begins on the array
 }
@@ -23,7 +23,7 @@ func (ArrayCreated) EventType() string { return "array.created.v1" }
 // ArrayOwnerGranted lets one boot of one proxy assemble and write the array, under an epoch. There is never a second live one.
 type ArrayOwnerGranted struct {
 	Proxy     MachineID `json:"proxy"`
-	ProxyName string    `json:"proxy_name"`
+	ProxyName string    `json:"proxy_name"` // its name then
 	Boot      string    `json:"boot"`
 	Epoch     Epoch     `json:"epoch"`
 }
@@ -35,6 +35,8 @@ func (ArrayOwnerGranted) EventType() string { return "array.owner_granted.v1" }
 type ArrayOwnerRevoked struct {
 	Epoch Epoch     `json:"epoch"`
 	To    MachineID `json:"to,omitempty"` // proxy that shall have it next
+
+	Retire bool `json:"retire,omitempty"` // nobody shall have it next: it is to be deleted
 }
 
 // EventType gives the wire name.
@@ -45,7 +47,7 @@ type ArrayOwnerEnded struct {
 	Proxy MachineID `json:"proxy"`
 	Boot  string    `json:"boot"`
 	Epoch Epoch     `json:"epoch"`
-	Proof string    `json:"proof"`
+	Proof string    `json:"proof"` // what says so
 }
 
 // EventType gives the wire name.

@@ -5,8 +5,8 @@ type DiskFound struct {
 	Node      MachineID `json:"node"`
 	Boot      string    `json:"boot"`
 	Serial    string    `json:"serial"`
-	Bytes     int64     `json:"bytes"`
-	Model     string    `json:"model,omitempty"`
+	Bytes     int64     `json:"bytes"`               // size
+	Model     string    `json:"model,omitempty"`     // as the disk says
 	Signature string    `json:"signature,omitempty"` // of what is on it and is not ours, as blkid calls it: ext4, LVM2_member …; empty: nothing was found
 	Health    string    `json:"health"`              // DiskHealthy …
 }
@@ -30,11 +30,21 @@ type DiskGone struct {
 // EventType gives the wire name.
 func (DiskGone) EventType() string { return "disk.gone.v1" }
 
+// StorageReady says that a machine's boot has reported its storage completely, in a term: from now on it may own arrays, or its disks be
+// used.
+type StorageReady struct {
+	Boot string `json:"boot"`
+	Term uint64 `json:"term"`
+}
+
+// EventType gives the wire name.
+func (StorageReady) EventType() string { return "machine.storage_ready.v1" }
+
 // DiskExported says to whom the storage node gives the disk now. A change of it under an epoch is the proof that nobody else writes there.
 type DiskExported struct {
 	Node    MachineID   `json:"node"`
 	Boot    string      `json:"boot"`
-	Array   ArrayID     `json:"array"`
+	Array   ArrayID     `json:"array"` // that it is exported for
 	Epoch   Epoch       `json:"epoch"` // of the array's owner that the document named
 	To      []MachineID `json:"to"`    // initiators that are admitted
 	State   string      `json:"state"` // ExportThere …

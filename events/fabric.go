@@ -9,9 +9,9 @@ const (
 // FabricCreated makes a storage network known. All that is attached to it speaks one transport.
 type FabricCreated struct {
 	Name      string `json:"name"`
-	Transport string `json:"transport"`
-	Subnet    string `json:"subnet"` // IPv4, in CIDR form; members get their addresses from it
-	MTU       int    `json:"mtu"`    // bytes
+	Transport string `json:"transport"` // what is spoken on it
+	Subnet    string `json:"subnet"`    // IPv4, in CIDR form; members get their addresses from it
+	MTU       int    `json:"mtu"`       // bytes
 }
 
 // EventType gives the wire name.

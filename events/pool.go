@@ -3,9 +3,9 @@ package events
 // PoolCreated makes a pool: storage of one fabric, with one redundancy.
 type PoolCreated struct {
 	Name       string   `json:"name"`
-	Fabric     FabricID `json:"fabric"`
+	Fabric     FabricID `json:"fabric"`     // that all its disks are on
 	Redundancy int      `json:"redundancy"` // copies of each extent, on as many storage nodes
-	ExtentMiB  int      `json:"extent_mib"`
+	ExtentMiB  int      `json:"extent_mib"` // size of an extent
 }
 
 // EventType gives the wire name.

@@ -69,9 +69,9 @@ func digestOf(words ...string) string {
 type StorageReport struct {
 	Machine  MachineID      `json:"machine"`
 	Boot     string         `json:"boot"`
-	Counter  uint64         `json:"counter"` // rises with each new report of this boot; the same while it is repeated
-	Complete bool           `json:"complete"`
-	Term     uint64         `json:"term,omitempty"`
+	Counter  uint64         `json:"counter"`           // rises with each new report of this boot; the same while it is repeated
+	Complete bool           `json:"complete"`          // all that is there is listed
+	Term     uint64         `json:"term,omitempty"`    // with complete: nothing will be done any more that a document of a lower term asked for
 	Disks    []DiskReport   `json:"disks,omitempty"`   // a storage node's
 	Exports  []ExportReport `json:"exports,omitempty"` // a storage node's
 	Arrays   []ArrayReport  `json:"arrays,omitempty"`  // a proxy's
@@ -81,10 +81,10 @@ type StorageReport struct {
 // DiskReport is one disk of a storage node.
 type DiskReport struct {
 	Serial    string `json:"serial"`
-	Bytes     int64  `json:"bytes"`
-	Model     string `json:"model,omitempty"`
+	Bytes     int64  `json:"bytes"`               // size
+	Model     string `json:"model,omitempty"`     // as the disk says
 	Signature string `json:"signature,omitempty"` // of what is on it and is not ours
-	Health    string `json:"health"`
+	Health    string `json:"health"`              // healthy, failing or unknown
 }
 
 // ExportReport is what a storage node gives to whom.
@@ -92,31 +92,32 @@ type ExportReport struct {
 	Disk    DiskID      `json:"disk"`
 	Array   ArrayID     `json:"array"`
 	Epoch   Epoch       `json:"epoch"` // of the document that it obeys
-	To      []MachineID `json:"to"`
+	To      []MachineID `json:"to"`    // machines that are admitted
 	State   string      `json:"state"`
 	Message string      `json:"message,omitempty"`
 }
 
 // ArrayReport is what a proxy sees of one array.
 type ArrayReport struct {
-	Array    ArrayID    `json:"array"`
-	Epoch    Epoch      `json:"epoch"` // of the document that it obeys
-	State    string     `json:"state"`
-	Made     bool       `json:"made,omitempty"`
-	Degraded int        `json:"degraded,omitempty"`
-	Legs     []string   `json:"legs,omitempty"`
-	Events   uint64     `json:"events,omitempty"`
-	Sync     string     `json:"sync,omitempty"`      // md's sync_action, "" for idle
-	SyncDone int        `json:"sync_done,omitempty"` // per mille
-	Ready    []VolumeID `json:"ready,omitempty"`     // volumes whose records are written and that are filled
-	Wiped    []VolumeID `json:"wiped,omitempty"`     // deleted volumes whose extents are wiped
-	Message  string     `json:"message,omitempty"`
+	Array      ArrayID    `json:"array"`
+	Epoch      Epoch      `json:"epoch"`      // of the document that it obeys
+	Generation Generation `json:"generation"` // of that document
+	State      string     `json:"state"`
+	Made       bool       `json:"made,omitempty"`     // its superblocks are written
+	Degraded   int        `json:"degraded,omitempty"` // legs that are missing
+	Legs       []string   `json:"legs,omitempty"`     // by slot
+	Events     uint64     `json:"events,omitempty"`
+	Sync       string     `json:"sync,omitempty"`      // md's sync_action, "" for idle
+	SyncDone   int        `json:"sync_done,omitempty"` // per mille
+	Ready      []VolumeID `json:"ready,omitempty"`     // volumes whose records are written and that are filled
+	Wiped      []VolumeID `json:"wiped,omitempty"`     // deleted volumes whose extents are wiped
+	Message    string     `json:"message,omitempty"`
 }
 
 // PathReport is what a host sees of one array.
 type PathReport struct {
 	Array   ArrayID `json:"array"`
-	Paths   int     `json:"paths"`
+	Paths   int     `json:"paths"`  // that are there
 	Usable  int     `json:"usable"` // of them
 	Message string  `json:"message,omitempty"`
 }

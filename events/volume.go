@@ -3,16 +3,16 @@ package events
 // Segment is a run of extents of an array.
 type Segment struct {
 	Start int `json:"start"` // first extent, counted from 0
-	Count int `json:"count"`
+	Count int `json:"count"` // extents
 }
 
 // VolumeCreated decides which extents of which array belong to a volume. None of them belongs to another.
 type VolumeCreated struct {
 	Name     string     `json:"name"`
 	Account  AccountID  `json:"account"`
-	Pool     PoolID     `json:"pool"`
-	Array    ArrayID    `json:"array"`
-	Segments []Segment  `json:"segments"`
+	Pool     PoolID     `json:"pool"`               // that it is in
+	Array    ArrayID    `json:"array"`              // that its extents are of
+	Segments []Segment  `json:"segments"`           // in the order of the volume
 	Template TemplateID `json:"template,omitempty"` // of kind disk: what is copied onto it first
 	Source   Blob       `json:"source,omitzero"`    // that template's image
 }
@@ -43,7 +43,7 @@ const (
 // VolumeAttached makes a volume the disk of a VM.
 type VolumeAttached struct {
 	VM   VMID   `json:"vm"`
-	Slot string `json:"slot"`
+	Slot string `json:"slot"` // where the guest sees it
 }
 
 // EventType gives the wire name.

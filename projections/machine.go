@@ -47,6 +47,7 @@ type Machine struct {
 	CPUs          *int            `json:"cpus"`
 	MemoryMiB     *int            `json:"memory_mib"`
 	Inventory     json.RawMessage `json:"inventory"`
+	StorageReady  *bool           `json:"storage_ready"`
 	Contradiction *string         `json:"contradiction"`
 	CreatedAt     time.Time       `json:"created_at"`
 	ChangedBy     uint64          `json:"changed_by"`
@@ -57,7 +58,7 @@ var machineTable = newTable[Machine]("machines")
 
 var machines = &Model{
 	Kind: events.KindMachine, Table: machineTable, Scope: ScopeNone, Named: "name", event: machineEvent,
-	Reads: []string{"machine.added.v1", "machine.removed.v1", "machine.power_wanted.v1", "machine.power_observed.v1", "machine.bmc_checked.v1",
+	Reads: []string{"machine.added.v1", "machine.storage_ready.v1", "machine.removed.v1", "machine.power_wanted.v1", "machine.power_observed.v1", "machine.bmc_checked.v1",
 		"machine.boot_served.v1", "machine.enrolled.v1", "machine.silent.v1", "machine.returned.v1", "machine.contradicted.v1",
 		"machine.image_wanted.v1", "bootimage.default_set.v1"},
 }
@@ -104,9 +105,12 @@ func machineChanged(m *Machine, data events.Payload, now time.Time) {
 		if m.Serial == nil {
 			m.Serial = known(d.Inventory.Serial)
 		}
-		m.State, m.Contradiction = MachineUp, nil
+		m.State, m.Contradiction, m.StorageReady = MachineUp, nil, nil
 		on := events.PowerIsOn
 		m.PowerState, m.PowerError = &on, nil
+	case events.StorageReady:
+		ready := m.Boot != nil && *m.Boot == d.Boot
+		m.StorageReady = &ready
 	case events.MachineSilent:
 		m.State = MachineSilent
 	case events.MachineReturned:

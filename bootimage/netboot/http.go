@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -60,6 +61,9 @@ func (s *Service) Handler() http.Handler {
 
 // A machine that cannot boot now stays in iPXE and asks again: what it lacks may come (it is made known, the image is
 // built), and nobody needs to walk to it.
+// roleHost is the role of machines that run domains, and so boot the hypervisor.
+const roleHost = "host"
+
 const (
 	scriptStart = "#!ipxe\n"
 	scriptRetry = `:retry
@@ -72,6 +76,12 @@ imgfree
 kernel %[1]s/image/%[4]s/xen %[5]s || goto retry
 module %[1]s/image/%[4]s/vmlinuz %[6]s ce.nic=%[2]s || goto retry
 module %[1]s/boot/%[2]s/initrd.img?image=%[4]s || goto retry
+boot || goto retry
+`
+	scriptPlain = `echo CloudEngine: %[3]s boots image %[4]s without a hypervisor
+imgfree
+kernel %[1]s/image/%[4]s/vmlinuz initrd=initrd.img %[5]s ce.nic=%[2]s || goto retry
+initrd %[1]s/boot/%[2]s/initrd.img?image=%[4]s initrd.img || goto retry
 boot || goto retry
 `
 )
@@ -98,6 +108,10 @@ func (s *Service) serveScript(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		s.opt.Log.Error("find boot image", "machine", m.ID, "image", m.Image, "error", err)
 		fmt.Fprintf(w, scriptStart+"echo CloudEngine: no boot image for this machine\n"+scriptRetry, s.opt.HTTP, mac)
+		return
+	}
+	if !m.Holding && !slices.Contains(m.Roles, roleHost) {
+		fmt.Fprintf(w, scriptStart+scriptPlain+scriptRetry, s.opt.HTTP, mac, printable(m.Name), image.Version, s.opt.LinuxArgs)
 		return
 	}
 	fmt.Fprintf(w, scriptStart+scriptBoot+scriptRetry,

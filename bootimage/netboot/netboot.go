@@ -31,8 +31,9 @@ import (
 // from here, so the control plane learns from the enrolment of a new boot that the old one ended, and no crash leaves
 // a machine that is neither dead nor alive. The reason is in the serial log.
 const (
-	DefaultXenArgs  = "console=com1 com1=115200,8n1 dom0_mem=1024M,max:1024M sched=credit"
-	DefaultDom0Args = "console=hvc0 quiet rdinit=/init net.ifnames=0 random.trust_cpu=on panic=3"
+	DefaultXenArgs   = "console=com1 com1=115200,8n1 dom0_mem=1024M,max:1024M sched=credit"
+	DefaultLinuxArgs = "console=ttyS0,115200 quiet rdinit=/init net.ifnames=0 random.trust_cpu=on panic=3"
+	DefaultDom0Args  = "console=hvc0 quiet rdinit=/init net.ifnames=0 random.trust_cpu=on panic=3"
 )
 
 // Options configure a Service. DataDir and HTTP are needed; ImageDir, or nothing can boot.
@@ -59,6 +60,8 @@ type Options struct {
 	BlobDir  string // files named by the SHA-256 of their content; "" serves none
 	XenArgs  string // default DefaultXenArgs
 	Dom0Args string // default DefaultDom0Args
+
+	LinuxArgs string // of machines that run no domains; default DefaultLinuxArgs
 
 	// TFTPFiles are the boot programs for plain PXE ROMs, by the name that they are asked for. Default: undionly.kpxe
 	// (BIOS) and ipxe.efi (UEFI) of Debian's package ipxe.
@@ -184,10 +187,13 @@ func (o *Options) completeBoot() error {
 	if o.XenArgs == "" {
 		o.XenArgs = DefaultXenArgs
 	}
+	if o.LinuxArgs == "" {
+		o.LinuxArgs = DefaultLinuxArgs
+	}
 	if o.Dom0Args == "" {
 		o.Dom0Args = DefaultDom0Args
 	}
-	for _, args := range []string{o.XenArgs, o.Dom0Args} {
+	for _, args := range []string{o.XenArgs, o.Dom0Args, o.LinuxArgs} {
 		if strings.ContainsAny(args, "\r\n") {
 			return errors.New("boot arguments with a line break")
 		}

@@ -146,6 +146,7 @@ func (s *Service) Open() error {
 		"console.*.machine":  s.machineConsole,
 		"rep.*.enrol":        s.enrol,
 		"rep.*.state":        s.report,
+		"rep.*.storage":      s.reportStorage,
 		"rep.*.console":      s.takeConsole,
 		"read.*.log.verify":  s.verify,
 		"read.*.log.status":  s.logStatus,

@@ -67,6 +67,23 @@ func (s *Service) report(ctx context.Context, m *nats.Msg) any {
 	return s.submitReport(ctx, events.ReportID(machine, r.Boot, r.Counter, "state"), machine, "report", r)
 }
 
+// reportStorage takes what a machine sees of storage.
+func (s *Service) reportStorage(ctx context.Context, m *nats.Msg) any {
+	machine, answer, ok := s.sender(m)
+	if !ok {
+		return answer
+	}
+	var r events.StorageReport
+	if err := strict(m.Data, &r); err != nil {
+		return events.Answer{Outcome: refusal(events.CodeInvalid, "%v", err)}
+	}
+	if r.Machine != "" && r.Machine != machine {
+		return events.Answer{Outcome: refusal(events.CodeInvalid, "field \"machine\": %s reports for %s", machine, r.Machine)}
+	}
+	r.Machine = machine
+	return s.submitReport(ctx, events.ReportID(machine, r.Boot, r.Counter, "storage"), machine, "report_storage", r)
+}
+
 func (s *Service) sender(m *nats.Msg) (events.MachineID, any, bool) {
 	machine, _, err := events.SplitReport(m.Subject)
 	if err != nil {

@@ -26,6 +26,7 @@ type netbootOptions struct {
 	anySource bool
 	xenArgs   string
 	dom0Args  string
+	linuxArgs string
 }
 
 func (o *netbootOptions) flags(fs *pflag.FlagSet) {
@@ -35,6 +36,7 @@ func (o *netbootOptions) flags(fs *pflag.FlagSet) {
 	fs.StringSliceVar(&o.bus, "netboot-bus", nil, "how machines reach the buses of all servers (default: as this one listens)")
 	fs.BoolVar(&o.anySource, "netboot-any-source", false, "serve boot files to any address; for tests, and behind a proxy")
 	fs.StringVar(&o.xenArgs, "netboot-xen-args", "", "command line of the hypervisor instead of the default")
+	fs.StringVar(&o.linuxArgs, "netboot-linux-args", "", "command line of the kernel of machines that run no domains, instead of the default")
 	fs.StringVar(&o.dom0Args, "netboot-dom0-args", "", "command line of the control domain instead of the default")
 }
 
@@ -56,7 +58,7 @@ func (s *server) startNetboot(address string, mux *http.ServeMux) error {
 	unknown := s.newDiscoveries()
 	service, err := netboot.New(netboot.Options{
 		DataDir: s.path("netboot"), Interface: o.network, HTTP: o.url, Bus: o.bus, ImageDir: o.image, BlobDir: s.path("blobs"),
-		CA: string(s.trust), XenArgs: o.xenArgs, Dom0Args: o.dom0Args, AnySource: o.anySource, Log: log, OnServed: s.reportServed,
+		CA: string(s.trust), XenArgs: o.xenArgs, Dom0Args: o.dom0Args, LinuxArgs: o.linuxArgs, AnySource: o.anySource, Log: log, OnServed: s.reportServed,
 		OnDiscovered: unknown.take,
 	})
 	if err != nil {

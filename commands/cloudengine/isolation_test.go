@@ -317,6 +317,15 @@ func (c *cloud) furnish() map[string]string {
 	}
 	template := add("TemplateID", c.do(events.KindTemplate, "create", map[string]any{"name": "alpha-tmpl", "account": account, "type": "kernel", "kernel": kernel, "min_memory_mib": 64}))
 	add("VMID", c.do(events.KindVM, "create", map[string]any{"account": account, "name": "alpha-vm", "type": "pv", "memory_mib": 64, "template": template}))
+	fabric := add("FabricID", c.do(events.KindFabric, "create", map[string]any{"name": "omega-san", "transport": "iscsi", "subnet": "10.9.0.0/24"}))
+	for _, n := range []string{"1", "2"} {
+		node := string(c.do(events.KindMachine, "add", map[string]any{"name": "omega-node" + n, "macs": []string{"52:54:00:00:09:0" + n}, "roles": []string{events.RoleStorageNode}}).ID)
+		c.do(events.KindFabric, "join", map[string]any{"fabric": fabric, "machine": node, "mac": "52:54:00:00:0a:0" + n})
+	}
+	add("PoolID", c.do(events.KindPool, "create", map[string]any{"name": "omega-pool", "fabric": fabric}))
+	for _, typ := range []string{"DiskID", "ArrayID", "VolumeID"} { // there are none before a storage node reports: these name nothing
+		ids[typ] = uuid.NewString()
+	}
 	host := c.machine("omega-host")
 	ids["MachineID"] = string(host.id)
 	pair, boot := newPair(c.t), uuid.NewString()

@@ -21,6 +21,8 @@ type rackFlags struct {
 	namespace    string
 	image, guest string
 	hosts        int
+	storageNodes int
+	proxies      int
 	ram          mebibytes
 	listen, http string
 	dom0Args     string
@@ -50,6 +52,8 @@ again. It stays in the foreground until Ctrl-C, which stops everything; with --d
 	fs.StringVar(&f.image, "image", "bin/image", "boot image of the machines (go tool task image)")
 	fs.StringVar(&f.guest, "guest", "bin/guest", "kernel and ramdisk of the first VM")
 	fs.IntVar(&f.hosts, "hosts", 2, "number of machines")
+	fs.IntVar(&f.storageNodes, "storage-nodes", 0, "number of storage nodes, with four disks each")
+	fs.IntVar(&f.proxies, "proxies", 0, "number of proxies")
 	fs.Var(&f.ram, "machine-ram", "memory of each machine")
 	fs.StringVar(&f.listen, "listen", "127.0.0.1:4222", "where the bus is reached outside")
 	fs.StringVar(&f.http, "http", "127.0.0.1:8080", "where HTTP is reached outside")
@@ -138,7 +142,7 @@ func (a *app) rackSerial(dir, name string) error {
 
 // config says how the rack is made, and where the control plane listens inside.
 func (f rackFlags) config(say func(string)) (c rack.Config, bus, web string, err error) {
-	c = rack.Config{Dir: f.dir, Namespace: f.namespace, Hosts: f.hosts, MemoryMiB: int(f.ram), Progress: say}
+	c = rack.Config{Dir: f.dir, Namespace: f.namespace, Hosts: f.hosts, MemoryMiB: int(f.ram), StorageNodes: f.storageNodes, Proxies: f.proxies, Progress: say}
 	r, err := rack.New(c)
 	if err != nil {
 		return c, "", "", err

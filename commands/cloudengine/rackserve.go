@@ -46,6 +46,7 @@ func startServe(r *rack.Rack, f rackFlags, bus, web string) (logFile string, end
 	args = append(args, "--netboot-xen-args", netboot.DefaultXenArgs+" spec-ctrl=eager-fpu")
 	// Its processors are emulated: without native TSCs each read of one by a guest would be emulated twice.
 	args = append(args, "--netboot-dom0-args", strings.TrimSpace(netboot.DefaultDom0Args+" ce.tsc_mode=native "+f.dom0Args))
+	args = append(args, "--netboot-linux-args", strings.TrimSpace(netboot.DefaultLinuxArgs+" "+rack.ClockArgs()+" "+f.dom0Args))
 	cmd := exec.Command(self, args...)
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true} // Ctrl-C is for us; we stop it in order

@@ -197,7 +197,7 @@ func (u *raising) addMachines(ctx context.Context) error {
 			continue
 		}
 		_, err = u.do(ctx, "add machine "+m.Name, events.KindMachine, "add", map[string]any{
-			"name": m.Name, "macs": []string{m.MAC}, "serial": m.Serial, "roles": []string{events.RoleHost},
+			"name": m.Name, "macs": []string{m.MAC}, "serial": m.Serial, "roles": []string{m.Role},
 			"bmc": events.BMC{Address: withPort(m.BMC.String(), ipmiPort), User: m.BMCUser, Secret: secret},
 		})
 		if err != nil {
@@ -250,6 +250,10 @@ func (u *raising) waitReady(ctx context.Context, m rack.Machine, since time.Time
 		}
 		doing := machine.text("state")
 		if enrolled, err := time.Parse(time.RFC3339Nano, machine.text("enrolled_at")); err == nil && !enrolled.Before(since.Add(-time.Second)) && doing == "up" {
+			if m.Role != rack.RoleHost {
+				u.say("%s is enrolled after %.0f s", m.Name, time.Since(begin).Seconds())
+				return true, "", nil
+			}
 			host, err := u.existing(ctx, events.KindHost, m.Name)
 			if err != nil {
 				return false, "", err

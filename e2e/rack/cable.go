@@ -11,13 +11,25 @@ import (
 // CutBus takes a machine off boot0, as if its cable were pulled: it goes on running and its
 // controller answers. Restore puts it back. Both may be repeated.
 func (r *Rack) CutBus(name string) error {
-	return r.withTap(name, func(tap netlink.Link) error { return netlink.LinkSetNoMaster(tap) })
+	return r.withTap(name, false, func(tap netlink.Link) error { return netlink.LinkSetNoMaster(tap) })
 }
+
+// CutSAN takes a machine off san0; RestoreSAN puts it back. Both may be repeated.
+func (r *Rack) CutSAN(name string) error {
+	return r.withTap(name, true, func(tap netlink.Link) error { return netlink.LinkSetNoMaster(tap) })
+}
+
+// RestoreSAN undoes CutSAN.
+func (r *Rack) RestoreSAN(name string) error { return r.plugIn(name, true, SANBridge) }
 
 // Restore undoes CutBus.
 func (r *Rack) Restore(name string) error {
-	return r.withTap(name, func(tap netlink.Link) error {
-		bridge, err := netlink.LinkByName(BootBridge)
+	return r.plugIn(name, false, BootBridge)
+}
+
+func (r *Rack) plugIn(name string, san bool, to string) error {
+	return r.withTap(name, san, func(tap netlink.Link) error {
+		bridge, err := netlink.LinkByName(to)
 		if err != nil {
 			return err
 		}
@@ -55,13 +67,17 @@ func (r *Rack) changeBMC(name string, change func(netlink.Link, *netlink.Addr) e
 	})
 }
 
-func (r *Rack) withTap(name string, f func(netlink.Link) error) error {
+func (r *Rack) withTap(name string, san bool, f func(netlink.Link) error) error {
 	m, err := r.Machine(name)
 	if err != nil {
 		return err
 	}
 	return r.Inside(func() error {
-		tap, err := netlink.LinkByName(m.tap)
+		port := m.tap
+		if san {
+			port = m.sanTap
+		}
+		tap, err := netlink.LinkByName(port)
 		if err != nil {
 			return fmt.Errorf("find tap of %s: %w", name, err)
 		}

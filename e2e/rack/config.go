@@ -28,6 +28,7 @@ import (
 const (
 	BootBridge = "boot0"
 	BMCBridge  = "bmc0"
+	SANBridge  = "san0" // the storage fabric; there if the rack has storage nodes or proxies
 )
 
 // ErrUnknownMachine is returned for the name of a machine that the rack does not have.
@@ -42,7 +43,16 @@ type Config struct {
 	Namespace string `json:"namespace"`
 	// Hosts is the number of machines, 1 to 16. Default: 2.
 	Hosts int `json:"hosts"`
-	// MemoryMiB is the RAM of one machine. Default: 2048; the control domain takes 1024 of it.
+	// StorageNodes and Proxies are machines without a hypervisor, named node1, node2, … and proxy1, proxy2, …; at most 8 of each. They and the
+	// hosts have a second network card, on SANBridge. A storage node has Disks disks of DiskMiB each (defaults: 4 of 256), which keep
+	// what is on them while the rack's directory is there.
+	StorageNodes int `json:"storage_nodes,omitempty"`
+	Proxies      int `json:"proxies,omitempty"`
+	Disks        int `json:"disks,omitempty"`
+	DiskMiB      int `json:"disk_mib,omitempty"`
+	// StorageMiB is the RAM of a storage node or proxy. Default: 640.
+	StorageMiB int `json:"storage_mib,omitempty"`
+	// MemoryMiB is the RAM of one host. Default: 2048; the control domain takes 1024 of it.
 	MemoryMiB int `json:"memory_mib"`
 	// CPUs is the number of processors of one machine. Default: 2.
 	CPUs int `json:"cpus"`
@@ -67,21 +77,35 @@ type Forward struct {
 
 // Machine is one machine of the rack, as the control plane's inventory needs it.
 type Machine struct {
-	Name    string     `json:"name"`    // host1, host2, …
-	Number  int        `json:"number"`  // from 1
-	UUID    string     `json:"uuid"`    // SMBIOS system UUID
-	Serial  string     `json:"serial"`  // SMBIOS serial number
-	MAC     string     `json:"mac"`     // of the NIC on boot0
-	Address netip.Addr `json:"address"` // that it should get by DHCP
-	BMC     netip.Addr `json:"bmc"`     // IPMI 2.0 (RMCP+), UDP port 623
+	Name    string     `json:"name"`              // host1, host2, …
+	Number  int        `json:"number"`            // from 1
+	UUID    string     `json:"uuid"`              // SMBIOS system UUID
+	Serial  string     `json:"serial"`            // SMBIOS serial number
+	MAC     string     `json:"mac"`               // of the NIC on boot0
+	Address netip.Addr `json:"address"`           // that it should get by DHCP
+	BMC     netip.Addr `json:"bmc"`               // IPMI 2.0 (RMCP+), UDP port 623
+	Role    string     `json:"role"`              // host, storage_node or proxy
+	SANMAC  string     `json:"san_mac,omitempty"` // of the NIC on san0
 
 	BMCUser         string `json:"bmc_user"`
 	BMCPasswordFile string `json:"bmc_password_file"` // mode 0600, no newline
 	SerialLog       string `json:"serial_log"`        // all that its serial port ever printed
 
-	tap string
-	dir string
+	tap    string
+	sanTap string // empty: it has no card there
+	disks  []string
+	dir    string
 }
+
+// Roles of machines, as the control plane calls them.
+const (
+	RoleHost        = "host"
+	RoleStorageNode = "storage_node"
+	RoleProxy       = "proxy"
+)
+
+// hasSAN says whether there is a storage fabric.
+func (c Config) hasSAN() bool { return c.StorageNodes+c.Proxies > 0 }
 
 var namespaceName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,30}$`)
 
@@ -106,6 +130,15 @@ func (c Config) withDefaults() (Config, error) {
 	if c.CPUs == 0 {
 		c.CPUs = 2
 	}
+	if c.Disks == 0 {
+		c.Disks = 4
+	}
+	if c.DiskMiB == 0 {
+		c.DiskMiB = 256
+	}
+	if c.StorageMiB == 0 {
+		c.StorageMiB = 640
+	}
 	if !c.BootNet.IsValid() {
 		c.BootNet = netip.MustParsePrefix("10.77.0.0/24")
 	}
@@ -121,6 +154,10 @@ func (c Config) validate() error {
 		return fmt.Errorf("namespace %q: want lower-case letters, digits and dashes, at most 31", c.Namespace)
 	case c.Hosts < 1 || c.Hosts > 16:
 		return fmt.Errorf("%d machines: want 1 to 16", c.Hosts)
+	case c.StorageNodes < 0 || c.StorageNodes > 8 || c.Proxies < 0 || c.Proxies > 8:
+		return fmt.Errorf("%d storage nodes and %d proxies: want at most 8 of each", c.StorageNodes, c.Proxies)
+	case c.Disks < 1 || c.Disks > 16 || c.DiskMiB < 64 || c.StorageMiB < 256:
+		return fmt.Errorf("%d disks of %d MiB and %d MiB of RAM: want 1 to 16 disks of at least 64 MiB, and 256 MiB of RAM", c.Disks, c.DiskMiB, c.StorageMiB)
 	case c.MemoryMiB < 512 || c.CPUs < 1:
 		return fmt.Errorf("%d MiB and %d processors: want at least 512 and 1", c.MemoryMiB, c.CPUs)
 	}
@@ -138,16 +175,23 @@ func (c Config) validate() error {
 // ControlAddress is the control plane's address on boot0.
 func (c Config) ControlAddress() netip.Addr { return hostOf(c.BootNet, 1) }
 
-// machine derives machine n (from 1). All of it follows from the configuration, so nothing about
-// machines is stored.
+// machine derives machine n (from 1): hosts first, then storage nodes, then proxies. All of it follows from the configuration, so nothing
+// about machines is stored.
 func (c Config) machine(n int) Machine {
-	name := fmt.Sprintf("host%d", n)
+	name, role := fmt.Sprintf("host%d", n), RoleHost
+	if k := n - c.Hosts; k > 0 {
+		name, role = fmt.Sprintf("node%d", k), RoleStorageNode
+		if k -= c.StorageNodes; k > 0 {
+			name, role = fmt.Sprintf("proxy%d", k), RoleProxy
+		}
+	}
 	dir := filepath.Join(c.Dir, name)
 	id := sha256.Sum256([]byte("cloudengine rack " + c.Namespace + " " + name))
 	id[6], id[8] = id[6]&0x0f|0x80, id[8]&0x3f|0x80 // RFC 9562 version 8, variant 2
-	return Machine{
+	m := Machine{
 		Name:    name,
 		Number:  n,
+		Role:    role,
 		UUID:    fmt.Sprintf("%x-%x-%x-%x-%x", id[0:4], id[4:6], id[6:8], id[8:10], id[10:16]),
 		Serial:  fmt.Sprintf("RACK-%s-%d", c.Namespace, n),
 		MAC:     fmt.Sprintf("52:54:00:77:%02x:%02x", id[15], n),
@@ -158,9 +202,18 @@ func (c Config) machine(n int) Machine {
 		BMCPasswordFile: filepath.Join(dir, "bmc.pass"),
 		SerialLog:       filepath.Join(dir, "serial.log"),
 
-		tap: fmt.Sprintf("tap-host%d", n),
+		tap: "tap-" + name,
 		dir: dir,
 	}
+	if c.hasSAN() {
+		m.sanTap, m.SANMAC = "san-"+name, fmt.Sprintf("52:54:00:78:%02x:%02x", id[15], n)
+	}
+	if role == RoleStorageNode {
+		for i := range c.Disks {
+			m.disks = append(m.disks, filepath.Join(dir, fmt.Sprintf("disk%d.img", i)))
+		}
+	}
+	return m
 }
 
 func hostOf(p netip.Prefix, n int) netip.Addr {

@@ -2,6 +2,7 @@ package rack
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -110,6 +111,9 @@ func (r *Rack) powerOn(m Machine) error {
 	if on, err := p.running(); err != nil || on {
 		return err
 	}
+	if err := r.ensureDisks(m); err != nil {
+		return err
+	}
 	serial, err := os.OpenFile(m.SerialLog, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return fmt.Errorf("open serial log: %w", err)
@@ -138,8 +142,8 @@ func (r *Rack) qemuArgs(m Machine) []string {
 		"-machine", "pc,graphics=off",
 		"-accel", "tcg,thread=multi",
 		"-cpu", "max,-smap,-smep,-la57,-rdtscp,-avx,-avx2,-fma,-f16c,-vaes,-vpclmulqdq",
-		"-smp", strconv.Itoa(r.cfg.CPUs),
-		"-m", strconv.Itoa(r.cfg.MemoryMiB),
+		"-smp", strconv.Itoa(r.processors(m)),
+		"-m", strconv.Itoa(r.memory(m)),
 		"-nodefaults", "-no-user-config", "-display", "none", "-monitor", "none",
 		"-rtc", "base=utc",
 		"-chardev", "socket,id=com1,path=" + serialSocket + ",server=on,wait=off,logappend=on,logfile=" + escapeComma(m.SerialLog),
@@ -148,7 +152,50 @@ func (r *Rack) qemuArgs(m Machine) []string {
 		"-device", "virtio-net-pci,netdev=boot,bootindex=0,mac=" + m.MAC,
 		"-boot", "strict=on,reboot-timeout=3000",
 	}
+	if m.sanTap != "" {
+		args = append(args, "-netdev", "tap,id=san,script=no,downscript=no,ifname="+m.sanTap,
+			"-device", "virtio-net-pci,netdev=san,romfile=,host_mtu="+strconv.Itoa(sanMTU)+",mac="+m.SANMAC)
+	}
+	for i, path := range m.disks {
+		id := "disk" + strconv.Itoa(i)
+		args = append(args, "-drive", "if=none,format=raw,cache=none,aio=threads,id="+id+",file="+escapeComma(path),
+			"-device", "virtio-blk-pci,drive="+id+",serial="+diskSerial(m, i))
+	}
 	return append(args, r.cfg.QEMUArgs...)
+}
+
+// diskSerial is a disk's serial number, at most 20 bytes (virtio).
+func diskSerial(m Machine, i int) string {
+	return fmt.Sprintf("%s-%s-%d", m.Name, m.UUID[:8], i)
+}
+
+// ensureDisks makes the files of disks that are not there.
+func (r *Rack) ensureDisks(m Machine) error {
+	for _, path := range m.disks {
+		f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+		if err != nil {
+			return fmt.Errorf("make disk: %w", err)
+		}
+		err = f.Truncate(int64(r.cfg.DiskMiB) << 20)
+		if err := errors.Join(err, f.Close()); err != nil {
+			return fmt.Errorf("make disk: %w", err)
+		}
+	}
+	return nil
+}
+
+func (r *Rack) memory(m Machine) int {
+	if m.Role == RoleHost {
+		return r.cfg.MemoryMiB
+	}
+	return r.cfg.StorageMiB
+}
+
+func (r *Rack) processors(m Machine) int {
+	if m.Role == RoleHost {
+		return r.cfg.CPUs
+	}
+	return 1
 }
 
 // escapeComma writes a value of a QEMU option list, where a comma is written twice.

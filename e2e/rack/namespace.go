@@ -163,6 +163,11 @@ func (r *Rack) ensureNetwork() error {
 		if err := r.ensureBridge(BMCBridge, hostOf(r.cfg.BMCNet, 1).AsSlice()); err != nil {
 			return err
 		}
+		if r.cfg.hasSAN() {
+			if err := ensureLink(SANBridge, sanBridge()); err != nil {
+				return err
+			}
+		}
 		for _, m := range r.Machines() {
 			if err := r.ensureMachinePorts(m); err != nil {
 				return fmt.Errorf("%s: %w", m.Name, err)
@@ -232,31 +237,54 @@ func (r *Rack) ensureBridge(name string, address net.IP) error {
 	return nil
 }
 
-func (r *Rack) ensureMachinePorts(m Machine) error {
+// sanMTU lets RDMA over Ethernet use its largest packets of 4096 bytes.
+const sanMTU = 4200
+
+// sanBridge is the switch of the storage fabric. We have no address there.
+func sanBridge() netlink.Link {
+	snooping := false
+	return &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: SANBridge, MTU: sanMTU}, MulticastSnooping: &snooping}
+}
+
+// ensurePort makes a tap in a bridge. One that is there is left as it is: it may have been cut off on purpose. It must run inside.
+func ensurePort(name, bridge string, mtu int) error {
+	_, err := netlink.LinkByName(name)
+	fresh := err != nil
 	tap := &netlink.Tuntap{
-		LinkAttrs: netlink.LinkAttrs{Name: m.tap},
+		LinkAttrs: netlink.LinkAttrs{Name: name, MTU: mtu},
 		Mode:      netlink.TUNTAP_MODE_TAP,
 		Flags:     netlink.TUNTAP_NO_PI | netlink.TUNTAP_VNET_HDR,
 		Queues:    0,
 	}
-	fresh := false
-	if _, err := netlink.LinkByName(m.tap); err != nil {
-		fresh = true
-	}
-	if err := ensureLink(m.tap, tap); err != nil {
+	if err := ensureLink(name, tap); err != nil || !fresh {
 		return err
 	}
-	if fresh { // one that was there may have been cut off on purpose
-		link, err := netlink.LinkByName(m.tap)
-		if err != nil {
-			return fmt.Errorf("find tap: %w", err)
+	link, err := netlink.LinkByName(name)
+	if err != nil {
+		return fmt.Errorf("find tap: %w", err)
+	}
+	if mtu > 0 {
+		if err := netlink.LinkSetMTU(link, mtu); err != nil {
+			return fmt.Errorf("set MTU of tap: %w", err)
 		}
-		bridge, err := netlink.LinkByName(BootBridge)
-		if err != nil {
-			return fmt.Errorf("find bridge: %w", err)
-		}
-		if err := netlink.LinkSetMaster(link, bridge); err != nil {
-			return fmt.Errorf("put tap into bridge: %w", err)
+	}
+	to, err := netlink.LinkByName(bridge)
+	if err != nil {
+		return fmt.Errorf("find bridge: %w", err)
+	}
+	if err := netlink.LinkSetMaster(link, to); err != nil {
+		return fmt.Errorf("put tap into bridge: %w", err)
+	}
+	return nil
+}
+
+func (r *Rack) ensureMachinePorts(m Machine) error {
+	if err := ensurePort(m.tap, BootBridge, 0); err != nil {
+		return err
+	}
+	if m.sanTap != "" {
+		if err := ensurePort(m.sanTap, SANBridge, sanMTU); err != nil {
+			return err
 		}
 	}
 	link, err := netlink.LinkByName(BMCBridge)

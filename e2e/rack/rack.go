@@ -50,7 +50,7 @@ func (r *Rack) Config() Config { return r.cfg }
 
 // Machines returns the machines, in order.
 func (r *Rack) Machines() []Machine {
-	out := make([]Machine, r.cfg.Hosts)
+	out := make([]Machine, r.cfg.Hosts+r.cfg.StorageNodes+r.cfg.Proxies)
 	for i := range out {
 		out[i] = r.cfg.machine(i + 1)
 	}

@@ -15,7 +15,7 @@ import (
 // TestLoudOnesAreKeptOut has a user and a machine send too much: they lose their connections, come back after a while, and are never
 // told that their access is over.
 func TestLoudOnesAreKeptOut(t *testing.T) {
-	f, _ := startTLS(t, broker.Limits{UserMsgs: 2000, MachineMsgs: 1000, Penalty: time.Second})
+	f, _ := startTLS(t, broker.Limits{UserMsgs: 2000, MachineMsgs: 1000, Penalty: time.Second, HelloRate: 1e6})
 	bob := f.user("bob", events.RoleOperate)
 	id := events.MachineID(uuid.NewString())
 	for name, connect := range map[string]func() (nc *nats.Conn, again nats.Option, subject string){

@@ -12,8 +12,14 @@ import (
 	"cloudengine/events"
 )
 
-// Version is the document version that this program renders; it reads this one and the one before.
-const Version = 1
+// Versions of documents. One that says nothing that version 1 could not say is of version 1, so that an agent that knows no more understands
+// it; one that an older agent would carry out wrongly is of a version that it refuses.
+const (
+	Version      = 1
+	VersionDisks = 2 // a domain with disks
+
+	newest = VersionDisks
+)
 
 // KindDomain and KindOrphan are the kinds of objects on a host.
 const (
@@ -58,7 +64,9 @@ type Domain struct {
 	Cmdline   string           `json:"cmdline,omitempty"`
 	Adopt     string           `json:"adopt,omitempty"` // UUID of an unstamped domain that is to be stamped instead of made
 
-	Resizes  int `json:"resizes,omitempty"`   // a domain stamped with fewer is given MemoryMiB and VCPUs while it runs
+	Resizes int    `json:"resizes,omitempty"` // a domain stamped with fewer is given MemoryMiB and VCPUs while it runs
+	Disks   []Disk `json:"disks,omitempty"`   // the document is of version 2 then
+
 	MaxVCPUs int `json:"max_vcpus,omitempty"` // that the domain is made with, so that more can be switched on later; 0: VCPUs
 }
 
@@ -82,7 +90,7 @@ func Decode(b []byte) (Document, error) {
 	if err := json.Unmarshal(b, &d); err != nil {
 		return Document{}, fmt.Errorf("read document: %w", err)
 	}
-	if d.Version != Version {
+	if d.Version < 1 || d.Version > newest {
 		return Document{}, fmt.Errorf("read document of version %d: %w", d.Version, ErrVersion)
 	}
 	if d.Machine == "" || d.Boot == "" || d.Kind == "" || d.ID == "" {

@@ -13,11 +13,11 @@ const (
 // Fabric tells a member how it is attached.
 type Fabric struct {
 	Fabric    events.FabricID `json:"fabric"`
-	Transport string          `json:"transport"`
-	MAC       string          `json:"mac"`     // of its card
-	Address   string          `json:"address"` // in CIDR form
-	MTU       int             `json:"mtu"`     // bytes
-	Want      string          `json:"want"`    // There or Absent
+	Transport string          `json:"transport"` // srp or iscsi
+	MAC       string          `json:"mac"`       // of its card
+	Address   string          `json:"address"`   // in CIDR form
+	MTU       int             `json:"mtu"`       // bytes
+	Want      string          `json:"want"`      // There or Absent
 }
 
 // There is what is wanted of what is not started or stopped.
@@ -32,8 +32,8 @@ type Peer struct {
 // Export tells a storage node to whom it gives a disk: to these machines and to nobody else. Without a document nothing is given.
 type Export struct {
 	Disk       events.DiskID   `json:"disk"`
-	Serial     string          `json:"serial"` // finds it
-	UnitSerial string          `json:"unit_serial"`
+	Serial     string          `json:"serial"`      // finds it
+	UnitSerial string          `json:"unit_serial"` // under which it is exported
 	Fabric     events.FabricID `json:"fabric"`
 	Array      events.ArrayID  `json:"array"`
 	Epoch      events.Epoch    `json:"epoch"` // of the array's owner that To follows from
@@ -52,42 +52,43 @@ type Array struct {
 	Array      events.ArrayID  `json:"array"`
 	Name       string          `json:"name"`
 	Fabric     events.FabricID `json:"fabric"`
-	Want       string          `json:"want"`
-	Epoch      events.Epoch    `json:"epoch"`  // of the owner; a proxy that obeys a lower one gives the array up at once
-	Create     bool            `json:"create"` // it was never made: make it. Otherwise it is assembled or left alone
-	Legs       []Leg           `json:"legs,omitempty"`
-	ChunkKiB   int             `json:"chunk_kib,omitempty"`
-	ExtentMiB  int             `json:"extent_mib,omitempty"`
+	Want       string          `json:"want"`                 // active, standby or absent
+	Epoch      events.Epoch    `json:"epoch"`                // of the owner; a proxy that obeys a lower one gives the array up at once
+	Create     bool            `json:"create"`               // it was never made: make it. Otherwise it is assembled or left alone
+	Legs       []Leg           `json:"legs,omitempty"`       // by slot
+	Copies     int             `json:"copies,omitempty"`     // of each chunk: md's near layout
+	ChunkKiB   int             `json:"chunk_kib,omitempty"`  // md's chunk size
+	ExtentMiB  int             `json:"extent_mib,omitempty"` // size of an extent
 	StartMiB   int             `json:"start_mib,omitempty"`  // of the first extent on the array
 	MinEvents  uint64          `json:"min_events,omitempty"` // md's event count was at least this: an older leg is not assembled
-	UnitSerial string          `json:"unit_serial"`
-	Group      int             `json:"group"` // of ALUA: another one on each proxy, from 1
-	To         []Peer          `json:"to"`    // hosts
-	Volumes    []Volume        `json:"volumes,omitempty"`
+	UnitSerial string          `json:"unit_serial"`          // under which it is exported: the same on every proxy
+	Group      int             `json:"group"`                // of ALUA: another one on each proxy, from 1
+	To         []Peer          `json:"to"`                   // hosts
+	Volumes    []Volume        `json:"volumes,omitempty"`    // that have extents of it
 }
 
 // Leg is one disk of an array, and how it is reached.
 type Leg struct {
-	Slot int           `json:"slot"`
+	Slot int           `json:"slot"` // in md
 	Disk events.DiskID `json:"disk"`
-	NAA  string        `json:"naa"`
-	At   Peer          `json:"at"` // its storage node
+	NAA  string        `json:"naa"` // as the proxy sees it
+	At   Peer          `json:"at"`  // its storage node
 }
 
 // Volume is what the owner of an array does for a volume: keep its record, fill it from its source, and wipe it in the end.
 type Volume struct {
 	Volume   events.VolumeID  `json:"volume"`
-	Segments []events.Segment `json:"segments"`
-	Source   events.Blob      `json:"source,omitzero"`
-	Want     string           `json:"want"` // There, or Absent: wipe it
+	Segments []events.Segment `json:"segments"`        // in the order of the volume
+	Source   events.Blob      `json:"source,omitzero"` // image that is copied onto it first
+	Want     string           `json:"want"`            // There, or Absent: wipe it
 }
 
 // Path tells a host that it needs an array: from all these proxies.
 type Path struct {
 	Array  events.ArrayID  `json:"array"`
 	Fabric events.FabricID `json:"fabric"`
-	NAA    string          `json:"naa"`
-	From   []Peer          `json:"from"`
+	NAA    string          `json:"naa"`  // as the host sees it
+	From   []Peer          `json:"from"` // proxies
 	Want   string          `json:"want"` // There or Absent
 }
 
@@ -96,8 +97,8 @@ type Disk struct {
 	Slot      string           `json:"slot"` // events.SlotPrimary …
 	Volume    events.VolumeID  `json:"volume"`
 	Array     events.ArrayID   `json:"array"`
-	NAA       string           `json:"naa"`
-	ExtentMiB int              `json:"extent_mib"`
-	StartMiB  int              `json:"start_mib"` // of the first extent on the array
-	Segments  []events.Segment `json:"segments"`
+	NAA       string           `json:"naa"`        // of its array, as a host sees it
+	ExtentMiB int              `json:"extent_mib"` // size of an extent
+	StartMiB  int              `json:"start_mib"`  // of the first extent on the array
+	Segments  []events.Segment `json:"segments"`   // in the order of the disk
 }

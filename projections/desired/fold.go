@@ -17,13 +17,14 @@ import (
 
 // Fold is the state of the renderer after some decisions. It is not safe for concurrent use.
 type Fold struct {
-	at     uint64 // number of the last decision
-	vms    map[events.VMID]*vm
-	docs   map[string]*document.Document // by subject
-	frozen map[events.Ref]bool           // an event of this object could not be applied
-	boots  map[events.MachineID]string   // of the machines that are enrolled
-	term   uint64
-	held   bool // the log was restored or reopened, and is not settled: what earlier terms granted is not said
+	at      uint64 // number of the last decision
+	vms     map[events.VMID]*vm
+	docs    map[string]*document.Document // by subject
+	frozen  map[events.Ref]bool           // an event of this object could not be applied
+	boots   map[events.MachineID]string   // of the machines that are enrolled
+	term    uint64
+	storage storage
+	held    bool // the log was restored or reopened, and is not settled: what earlier terms granted is not said
 }
 
 // vm is what a document is made from.
@@ -60,7 +61,7 @@ var (
 // NewFold is the state before the first decision.
 func NewFold() *Fold {
 	return &Fold{vms: map[events.VMID]*vm{}, docs: map[string]*document.Document{}, frozen: map[events.Ref]bool{},
-		boots: map[events.MachineID]string{}}
+		boots: map[events.MachineID]string{}, storage: newStorage()}
 }
 
 // At gives the number of the last decision that was applied.
@@ -130,6 +131,11 @@ func (c *change) apply() error {
 		m := events.MachineID(c.e.Aggregate.ID)
 		c.f.boots[m] = d.Boot
 		c.tellTerm(m)
+		c.tellStorage(m)
+	case events.MachineAdded:
+		if len(d.Roles) > 0 {
+			c.f.storage.roles[events.MachineID(c.e.Aggregate.ID)] = d.Roles[0]
+		}
 	case events.MachineRemoved:
 		delete(c.f.boots, events.MachineID(c.e.Aggregate.ID))
 	case events.HostOrphanStopWanted:
@@ -141,8 +147,11 @@ func (c *change) apply() error {
 	case events.VMDeleted:
 		delete(c.f.vms, events.VMID(c.e.Aggregate.ID)) // what was said of it stays said
 	default:
-		if c.e.Aggregate.Kind == events.KindVM {
+		switch c.e.Aggregate.Kind {
+		case events.KindVM:
 			return c.vm(events.VMID(c.e.Aggregate.ID))
+		case events.KindFabric, events.KindDisk, events.KindPool, events.KindArray, events.KindVolume:
+			return c.store()
 		}
 	}
 	return nil
@@ -168,6 +177,7 @@ func (c *change) vm(id events.VMID) error {
 		if d.Adopt != "" {
 			c.withdraw(d.Host, d.Adopt)
 		}
+		c.uses(id, d.Host, 1)
 	case events.VMResized:
 		v.data.MemoryMiB, v.data.VCPUs = d.MemoryMiB, d.VCPUs // of the next grant
 		return nil
@@ -181,6 +191,9 @@ func (c *change) vm(id events.VMID) error {
 		absent := document.Domain{VM: id, Want: document.Absent, Epoch: d.Epoch}
 		if v.grant != nil && d.Proof == events.ProofOverride { // what was adopted may be there still, without a stamp
 			absent.Adopt = v.grant.adopt
+		}
+		if v.grant != nil {
+			c.uses(id, v.grant.host, -1)
 		}
 		v.grant = nil
 		c.put(d.Host, d.Boot, document.KindDomain, string(id), absent)
@@ -199,6 +212,9 @@ func (c *change) say(id events.VMID, v *vm) {
 		return
 	}
 	d := v.render(id)
+	if d.Want != document.Absent {
+		d.Disks = c.disksOf(id)
+	}
 	if c.f.held && v.grant.term < c.f.term && (d.Want == document.Running || d.Want == document.Paused) {
 		d = document.Domain{VM: id}
 	}
@@ -215,6 +231,9 @@ func (c *change) settled() {
 	slices.Sort(ids)
 	for _, id := range ids {
 		c.say(id, c.f.vms[id])
+	}
+	for _, id := range c.f.storage.arrayIDs() {
+		c.sayArray(id)
 	}
 }
 
@@ -277,7 +296,11 @@ func (c *change) put(m events.MachineID, boot string, kind events.Kind, id strin
 	if have, ok := c.f.docs[subject]; ok && have.Boot == boot && string(have.Body) == string(b) {
 		return
 	}
-	c.f.docs[subject] = &document.Document{Version: document.Version, Machine: m, Boot: boot, Kind: kind, ID: id, Generation: c.generation(), Body: b}
+	version := document.Version
+	if d, ok := body.(document.Domain); ok && len(d.Disks) > 0 {
+		version = document.VersionDisks
+	}
+	c.f.docs[subject] = &document.Document{Version: version, Machine: m, Boot: boot, Kind: kind, ID: id, Generation: c.generation(), Body: b}
 	c.changed = append(c.changed, subject)
 }
 
@@ -291,6 +314,9 @@ func (c *change) newTerm(opened events.LogOpened) {
 	c.f.term, c.f.held = opened.Term, opened.Cause != events.CauseCreated
 	for id, v := range c.f.vms {
 		c.say(id, v)
+	}
+	for _, id := range c.f.storage.arrayIDs() {
+		c.sayArray(id)
 	}
 	for m := range c.f.boots {
 		c.tellTerm(m)

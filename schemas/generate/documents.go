@@ -38,6 +38,11 @@ var envelopes = []document{
 	{Title: "desired_document", Type: reflect.TypeFor[desired.Document]()},
 	{Title: "desired_domain", Type: reflect.TypeFor[desired.Domain]()},
 	{Title: "desired_orphan", Type: reflect.TypeFor[desired.Orphan]()},
+	{Title: "desired_fabric", Type: reflect.TypeFor[desired.Fabric]()},
+	{Title: "desired_export", Type: reflect.TypeFor[desired.Export]()},
+	{Title: "desired_array", Type: reflect.TypeFor[desired.Array]()},
+	{Title: "desired_path", Type: reflect.TypeFor[desired.Path]()},
+	{Title: "storage_report", Type: reflect.TypeFor[events.StorageReport](), Closed: true},
 	{Title: "desired_term", Type: reflect.TypeFor[desired.Term]()},
 }
 
@@ -155,6 +160,10 @@ func (g *generator) add(d document) {
 	case reflect.TypeFor[desired.Document]():
 		when(d.Schema, "kind", string(desired.KindDomain), "body", "desired_domain.json")
 		when(d.Schema, "kind", string(desired.KindOrphan), "body", "desired_orphan.json")
+		when(d.Schema, "kind", string(desired.KindFabric), "body", "desired_fabric.json")
+		when(d.Schema, "kind", string(desired.KindExport), "body", "desired_export.json")
+		when(d.Schema, "kind", string(desired.KindArray), "body", "desired_array.json")
+		when(d.Schema, "kind", string(desired.KindPath), "body", "desired_path.json")
 		when(d.Schema, "kind", string(desired.KindTerm), "body", "desired_term.json")
 	}
 	g.docs = append(g.docs, d)

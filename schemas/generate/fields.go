@@ -21,6 +21,11 @@ var idTypes = map[reflect.Type]string{
 	reflect.TypeFor[events.MachineID]():  "id of the machine",
 	reflect.TypeFor[events.VMID]():       "id of the VM",
 	reflect.TypeFor[events.IntentID]():   "id of the intent",
+	reflect.TypeFor[events.FabricID]():   "id of the fabric",
+	reflect.TypeFor[events.DiskID]():     "id of the disk",
+	reflect.TypeFor[events.PoolID]():     "id of the pool",
+	reflect.TypeFor[events.ArrayID]():    "id of the array",
+	reflect.TypeFor[events.VolumeID]():   "id of the volume",
 }
 
 // elsewhere are types with a document of their own, which others refer to.

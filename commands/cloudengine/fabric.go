@@ -1,0 +1,134 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"cloudengine/commands"
+	"cloudengine/commands/api/client"
+	"cloudengine/events"
+	"cloudengine/projections"
+
+	"github.com/spf13/cobra"
+)
+
+var fabricColumns = []column{
+	field("NAME", "name"), field("TRANSPORT", "transport"), field("SUBNET", "subnet"), field("MTU", "mtu"), field("MEMBERS", "members"),
+}
+
+var memberColumns = []column{
+	field("FABRIC", "fabric_name"), field("MACHINE", "machine_name"), field("MAC", "mac"), field("ADDRESS", "address"),
+}
+
+func (a *app) fabricCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "fabric", Short: "Storage networks: who is on them, and what they speak"}
+	list := a.listCommand(events.KindFabric, "fabrics", fabricColumns)
+	list.Example = "  cloudengine fabric list"
+	show := a.showCommand(events.KindFabric, "a fabric", append([]column{field("ID", "id")}, append(fabricColumns[:len(fabricColumns):len(fabricColumns)],
+		field("CREATED", "created_at"), field("CHANGED-BY", "changed_by"))...))
+	show.Example = "  cloudengine fabric show san"
+	members := a.listCommand(projections.KindMember, "the machines on fabrics", memberColumns, "fabric_name", "machine_name")
+	members.Use, members.Aliases, members.Example = "members", nil, "  cloudengine fabric members --fabric-name san"
+	cmd.AddCommand(list, show, members, a.fabricCreate(), a.fabricJoin(), a.fabricLeave(), a.actOn(actOn{
+		kind: events.KindFabric, verb: "delete", short: "Delete a fabric that nobody is on", example: "  cloudengine fabric delete san",
+	}))
+	return cmd
+}
+
+func (a *app) fabricCreate() *cobra.Command {
+	var args commands.CreateFabric
+	var f intentFlags
+	cmd := &cobra.Command{
+		Use: "create NAME", Short: "Make a storage network known", Args: cobra.ExactArgs(1),
+		Example: "  cloudengine fabric create san --transport srp --subnet 10.77.2.0/24 --mtu 4200",
+		RunE: func(cmd *cobra.Command, words []string) error {
+			args.Name = words[0]
+			return a.make(cmd.Context(), &f, events.KindFabric, words[0], func(context.Context, *client.Client) (any, error) { return args, nil })
+		},
+	}
+	f.add(cmd)
+	cmd.Flags().StringVar(&args.Transport, "transport", events.TransportSRP, "what is spoken on it: srp or iscsi")
+	cmd.Flags().StringVar(&args.Subnet, "subnet", "", "IPv4 subnet that members get their addresses from")
+	cmd.Flags().IntVar(&args.MTU, "mtu", 0, "bytes; 0: 1500")
+	must(cmd.MarkFlagRequired("subnet"))
+	return cmd
+}
+
+// make sends the intent that creates an object.
+func (a *app) make(ctx context.Context, f *intentFlags, kind events.Kind, name string, args func(context.Context, *client.Client) (any, error)) error {
+	c, err := a.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	body, err := args(ctx, c)
+	if err != nil {
+		return err
+	}
+	_, err = a.send(ctx, c, f, intent{kind, "create", body, "", name})
+	return err
+}
+
+// idOf finds an object of a kind by name or id.
+func (a *app) idOf(ctx context.Context, c *client.Client, kind events.Kind, name string) (string, error) {
+	r, err := a.find(ctx, c, kind, name)
+	if err != nil {
+		return "", fmt.Errorf("find %s %s: %w", kind, name, err)
+	}
+	return r.text("id"), nil
+}
+
+func (a *app) fabricJoin() *cobra.Command {
+	var f intentFlags
+	var mac, address string
+	cmd := &cobra.Command{
+		Use: "join FABRIC MACHINE", Short: "Attach a network card of a machine to a fabric", Args: cobra.ExactArgs(2),
+		Long:    "Attach a network card of a machine to a fabric. Its address comes from the fabric's subnet: the lowest that is free, unless you name one.",
+		Example: "  cloudengine fabric join san node1 --mac 52:54:00:aa:00:01",
+		RunE: func(cmd *cobra.Command, words []string) error {
+			return a.onFabric(cmd.Context(), &f, "join", words, func(args map[string]any) {
+				args["mac"] = mac
+				if address != "" {
+					args["address"] = address
+				}
+			})
+		},
+	}
+	f.add(cmd)
+	cmd.Flags().StringVar(&mac, "mac", "", "MAC address of the card (machine show lists them)")
+	cmd.Flags().StringVar(&address, "address", "", "address on the fabric")
+	must(cmd.MarkFlagRequired("mac"))
+	return cmd
+}
+
+func (a *app) fabricLeave() *cobra.Command {
+	var f intentFlags
+	cmd := &cobra.Command{
+		Use: "leave FABRIC MACHINE", Short: "Take a machine off a fabric", Args: cobra.ExactArgs(2), Example: "  cloudengine fabric leave san node1",
+		RunE: func(cmd *cobra.Command, words []string) error {
+			return a.onFabric(cmd.Context(), &f, "leave", words, func(map[string]any) {})
+		},
+	}
+	f.add(cmd)
+	return cmd
+}
+
+func (a *app) onFabric(ctx context.Context, f *intentFlags, verb string, words []string, more func(map[string]any)) error {
+	c, err := a.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	fabric, err := a.idOf(ctx, c, events.KindFabric, words[0])
+	if err != nil {
+		return err
+	}
+	machine, err := a.idOf(ctx, c, events.KindMachine, words[1])
+	if err != nil {
+		return err
+	}
+	args := map[string]any{"fabric": fabric, "machine": machine}
+	more(args)
+	_, err = a.send(ctx, c, f, intent{events.KindFabric, verb, args, "", words[1]})
+	return err
+}

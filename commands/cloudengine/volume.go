@@ -1,0 +1,101 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"cloudengine/commands/api/client"
+	"cloudengine/events"
+
+	"github.com/spf13/cobra"
+)
+
+var volumeColumns = []column{
+	field("NAME", "name"), field("ACCOUNT", "account_name"), state, memory("SIZE", "size_mib"), optional("VM", "vm_name"), optional("SLOT", "slot"), field("POOL", "pool_name"),
+}
+
+var volumeFields = append([]column{field("ID", "id")}, append(volumeColumns[:len(volumeColumns):len(volumeColumns)],
+	field("ARRAY", "array"), field("EXTENTS", "extents"), field("SEGMENTS", "segments"), field("CREATED", "created_at"), field("CHANGED-BY", "changed_by"))...)
+
+func (a *app) volumeCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "volume", Short: "Disks that VMs have: stored in several copies, and kept when a VM moves"}
+	list := a.listCommand(events.KindVolume, "volumes", volumeColumns, "state", "vm_name", "pool_name")
+	list.Example = "  cloudengine volume list"
+	show := a.showCommand(events.KindVolume, "a volume", volumeFields)
+	show.Example = "  cloudengine volume show data1"
+	cmd.AddCommand(list, show, a.volumeCreate(), a.volumeGrow(), a.volumeAttach(), a.actOn(actOn{
+		kind: events.KindVolume, verb: "detach", short: "Take a volume away from its VM, which must be stopped", example: "  cloudengine volume detach data1",
+	}), a.actOn(actOn{
+		kind: events.KindVolume, verb: "delete", short: "Delete a volume and wipe what was on it", example: "  cloudengine volume delete data1 --wait",
+	}))
+	return cmd
+}
+
+func (a *app) volumeCreate() *cobra.Command {
+	var f intentFlags
+	var pool string
+	var size mebibytes
+	cmd := &cobra.Command{
+		Use: "create NAME", Short: "Make a volume; its size is rounded up to whole extents", Args: cobra.ExactArgs(1),
+		Example: "  cloudengine volume create data1 --account demo --pool gold --size 10GiB --wait",
+		RunE: func(cmd *cobra.Command, words []string) error {
+			return a.make(cmd.Context(), &f, events.KindVolume, words[0], func(ctx context.Context, c *client.Client) (any, error) {
+				account, err := a.accountID(ctx, c)
+				if err == nil && account == "" {
+					err = usagef("a volume belongs to an account: name it with --account")
+				}
+				if err != nil {
+					return nil, err
+				}
+				id, err := a.idOf(ctx, c, events.KindPool, pool)
+				return map[string]any{"account": account, "name": words[0], "pool": id, "size_mib": int(size)}, err
+			})
+		},
+	}
+	f.add(cmd)
+	cmd.Flags().StringVar(&pool, "pool", "", "pool that it is stored in")
+	cmd.Flags().Var(&size, "size", "size, such as 10GiB")
+	must(cmd.MarkFlagRequired("pool"))
+	must(cmd.MarkFlagRequired("size"))
+	return cmd
+}
+
+func (a *app) volumeGrow() *cobra.Command {
+	var size mebibytes
+	return a.actOn(actOn{
+		kind: events.KindVolume, verb: "grow", short: "Make a volume larger, also while its VM runs", example: "  cloudengine volume grow data1 --size 20GiB",
+		flags: func(cmd *cobra.Command) {
+			cmd.Flags().Var(&size, "size", "size that it shall have")
+			must(cmd.MarkFlagRequired("size"))
+		},
+		more: func(_ context.Context, _ *client.Client, args map[string]any) error {
+			args["size_mib"] = int(size)
+			return nil
+		},
+	})
+}
+
+func (a *app) volumeAttach() *cobra.Command {
+	var vm, slot string
+	return a.actOn(actOn{
+		kind: events.KindVolume, verb: "attach", short: "Make a volume a disk of a VM, which must be stopped",
+		example: "  cloudengine volume attach data1 --vm web1\n  cloudengine volume attach data2 --vm web1 --slot xvdb",
+		flags: func(cmd *cobra.Command) {
+			cmd.Flags().StringVar(&vm, "vm", "", "the VM")
+			cmd.Flags().StringVar(&slot, "slot", "", "xvda or xvdb; empty: the first that is free")
+			must(cmd.MarkFlagRequired("vm"))
+			a.completeFlag(cmd, "vm", events.KindVM)
+		},
+		more: func(ctx context.Context, c *client.Client, args map[string]any) error {
+			r, err := a.find(ctx, c, events.KindVM, vm)
+			if err != nil {
+				return fmt.Errorf("find VM %s: %w", vm, err)
+			}
+			args["vm"] = r.text("id")
+			if slot != "" {
+				args["slot"] = slot
+			}
+			return nil
+		},
+	})
+}

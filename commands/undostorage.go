@@ -1,0 +1,54 @@
+package commands
+
+import (
+	"encoding/json"
+	"maps"
+)
+
+func init() { maps.Copy(inverses, storageInverses) }
+
+// storageInverses are the rules for verbs of storage.
+var storageInverses = map[string]inverse{
+	"fabric.create":  created("delete"),
+	"fabric.delete":  never("a deleted fabric had no members and no pools: create it again under its name, with another id"),
+	"fabric.join":    undoJoinFabric,
+	"fabric.leave":   never("\"cloudengine fabric members --at\" with the number before tells the card and the address: join it again"),
+	"pool.create":    created("delete"),
+	"pool.delete":    never("a deleted pool had no arrays: create it again under its name, with another id"),
+	"array.create":   created("delete"),
+	"array.delete":   never("a deleted array had no volumes: make another of its disks"),
+	"array.failover": never("who owns an array changes nothing that is on it: \"cloudengine array failover --to\" moves it back"),
+	"volume.create":  created("delete"),
+	"volume.grow":    never("a volume does not shrink"),
+	"volume.attach":  undoAttachVolume,
+	"volume.detach":  undoDetachVolume,
+	"volume.delete":  never("what was on a deleted volume is wiped"),
+}
+
+func undoJoinFabric(u Undoing) ([]Step, string) {
+	var args map[string]any
+	if u.Now == nil || json.Unmarshal(u.Decision.Args, &args) != nil || args["machine"] == nil {
+		return nil, u.gone()
+	}
+	return []Step{u.step("leave", "the machine is on the fabric since then", map[string]any{"machine": args["machine"]})}, ""
+}
+
+func undoAttachVolume(u Undoing) ([]Step, string) {
+	switch {
+	case u.Now == nil:
+		return nil, u.gone()
+	case text(u.Now, "vm") == "":
+		return nil, "it is undone already"
+	}
+	return []Step{u.step("detach", "it is a disk since then; its VM must be stopped", nil)}, ""
+}
+
+func undoDetachVolume(u Undoing) ([]Step, string) {
+	switch {
+	case u.Now == nil || u.Before == nil:
+		return nil, u.gone()
+	case text(u.Now, "vm") != "" || text(u.Before, "vm") == "":
+		return nil, "it is undone already"
+	}
+	return []Step{u.step("attach", "it was a disk before; its VM must be stopped", map[string]any{"vm": text(u.Before, "vm"), "slot": text(u.Before, "slot")})}, ""
+}

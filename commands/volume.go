@@ -1,0 +1,319 @@
+package commands
+
+import (
+	"sort"
+
+	"cloudengine/events"
+)
+
+// Volume is storage that belongs to an account: extents of one array.
+type Volume struct {
+	ID       events.VolumeID
+	Data     events.VolumeCreated
+	Segments []events.Segment // as they are now
+	Ready    bool
+	Deleted  bool // its extents are not wiped yet
+	VM       events.VMID
+	Slot     string
+	ops      []events.IntentID
+}
+
+func (v *Volume) ref() events.Ref { return events.Ref{Kind: events.KindVolume, ID: string(v.ID)} }
+
+// Limits of volumes.
+const (
+	maxVolumeMiB = 64 << 20 // 64 TiB
+	maxSegments  = 256
+)
+
+// CreateVolume takes extents of one array of a pool.
+type CreateVolume struct {
+	Account events.AccountID `json:"account"`
+	Name    string           `json:"name"`
+	Pool    events.PoolID    `json:"pool"`
+	SizeMiB int              `json:"size_mib"`
+}
+
+func (a CreateVolume) check() *Rejection {
+	if a.SizeMiB < 1 || a.SizeMiB > maxVolumeMiB {
+		return invalid("field \"size_mib\": want 1 to %d", maxVolumeMiB)
+	}
+	return first(checkName("name", a.Name), checkID("account", string(a.Account)), checkID("pool", string(a.Pool)))
+}
+
+func decideCreateVolume(d *decision, a CreateVolume) error {
+	acc, err := d.account(a.Account)
+	if err != nil {
+		return err
+	}
+	p, err := d.pool(a.Pool)
+	if err != nil {
+		return err
+	}
+	if err := d.freeName(events.KindVolume, acc.ID, a.Name); err != nil {
+		return err
+	}
+	want, most := extentsOf(p, a.SizeMiB), 0
+	var best *Array
+	var segments []events.Segment
+	for _, id := range sortedKeys(d.s.storage.arrays) {
+		x := d.s.storage.arrays[id]
+		if x.Data.Pool != p.ID || x.retired {
+			continue
+		}
+		free := x.free()
+		if got, ok := take(free, want); ok && total(free) > most { // where most is left
+			best, segments, most = x, got, total(free)
+		}
+	}
+	if best == nil {
+		return reject(events.CodeNoCapacity, "no array of pool %q has %d MiB free in at most %d pieces", p.Data.Name, a.SizeMiB, maxSegments)
+	}
+	d.add(events.KindVolume, d.newID(), events.VolumeCreated{Name: a.Name, Account: acc.ID, Pool: p.ID, Array: best.ID, Segments: segments})
+	d.startOperation(events.Ref{Kind: events.KindVolume, ID: d.newID()}, startTimeout)
+	return nil
+}
+
+func extentsOf(p *Pool, mib int) int { return (mib + p.Data.ExtentMiB - 1) / p.Data.ExtentMiB }
+
+func total(all []events.Segment) int {
+	n := 0
+	for _, s := range all {
+		n += s.Count
+	}
+	return n
+}
+
+// free lists the runs of extents of an array that belong to no volume, in order.
+func (a *Array) free() []events.Segment {
+	var used []events.Segment
+	for _, all := range a.used {
+		used = append(used, all...)
+	}
+	sort.Slice(used, func(i, j int) bool { return used[i].Start < used[j].Start })
+	var out []events.Segment
+	at := 0
+	for _, s := range append(used, events.Segment{Start: a.Data.Extents}) {
+		if s.Start > at {
+			out = append(out, events.Segment{Start: at, Count: s.Start - at})
+		}
+		at = s.Start + s.Count
+	}
+	return out
+}
+
+// take chooses extents of free runs: one run if one is large enough, the smallest of those; else the largest ones.
+func take(free []events.Segment, want int) ([]events.Segment, bool) {
+	free = append([]events.Segment(nil), free...)
+	sort.SliceStable(free, func(i, j int) bool { return free[i].Count < free[j].Count })
+	for _, s := range free {
+		if s.Count >= want {
+			return []events.Segment{{Start: s.Start, Count: want}}, true
+		}
+	}
+	var out []events.Segment
+	for i := len(free) - 1; i >= 0 && want > 0 && len(out) < maxSegments; i-- {
+		n := min(want, free[i].Count)
+		out = append(out, events.Segment{Start: free[i].Start, Count: n})
+		want -= n
+	}
+	return out, want == 0
+}
+
+// VolumeRef names a volume.
+type VolumeRef struct {
+	Volume events.VolumeID `json:"volume"`
+}
+
+func (a VolumeRef) check() *Rejection { return checkID("volume", string(a.Volume)) }
+
+// volume finds one that the actor may see, under the name that the client saw.
+func (d *decision) volume(id events.VolumeID) (*Volume, error) {
+	v, ok := d.s.storage.volumes[id]
+	if !ok || v.Deleted || !d.owns(v.Data.Account) {
+		return nil, reject(events.CodeNotFound, "there is no volume %s", id)
+	}
+	return v, d.expect(events.KindVolume, v.Data.Name)
+}
+
+// GrowVolume makes a volume larger, also while it is used.
+type GrowVolume struct {
+	Volume  events.VolumeID `json:"volume"`
+	SizeMiB int             `json:"size_mib"`
+}
+
+func (a GrowVolume) check() *Rejection {
+	if a.SizeMiB < 1 || a.SizeMiB > maxVolumeMiB {
+		return invalid("field \"size_mib\": want 1 to %d", maxVolumeMiB)
+	}
+	return checkID("volume", string(a.Volume))
+}
+
+func decideGrowVolume(d *decision, a GrowVolume) error {
+	v, err := d.volume(a.Volume)
+	if err != nil {
+		return err
+	}
+	p := d.s.storage.pools[v.Data.Pool]
+	more := extentsOf(p, a.SizeMiB) - total(v.Segments)
+	if more == 0 {
+		return nil
+	}
+	if more < 0 {
+		return reject(events.CodeConflict, "volume %q has %d MiB: it can only grow", v.Data.Name, total(v.Segments)*p.Data.ExtentMiB)
+	}
+	x := d.s.storage.arrays[v.Data.Array]
+	got, ok := take(x.free(), more)
+	if !ok || len(got)+len(v.Segments) > maxSegments {
+		return reject(events.CodeNoCapacity, "array %q has not %d MiB free for volume %q", x.Data.Name, more*p.Data.ExtentMiB, v.Data.Name)
+	}
+	d.add(events.KindVolume, string(v.ID), events.VolumeGrown{Segments: append(append([]events.Segment(nil), v.Segments...), got...)})
+	return nil
+}
+
+// AttachVolume makes a volume the disk of a VM that does not run.
+type AttachVolume struct {
+	Volume events.VolumeID `json:"volume"`
+	VM     events.VMID     `json:"vm"`
+	Slot   string          `json:"slot,omitempty"` // empty: the first that is free
+}
+
+func (a AttachVolume) check() *Rejection {
+	if a.Slot != "" && a.Slot != events.SlotPrimary && a.Slot != events.SlotSecondary {
+		return invalid("field \"slot\": want %s or %s", events.SlotPrimary, events.SlotSecondary)
+	}
+	return first(checkID("volume", string(a.Volume)), checkID("vm", string(a.VM)))
+}
+
+func decideAttachVolume(d *decision, a AttachVolume) error {
+	v, err := d.volume(a.Volume)
+	if err != nil {
+		return err
+	}
+	vm, ok := d.s.vms[a.VM]
+	if !ok || !d.owns(vm.Data.Account) || vm.Data.Account != v.Data.Account {
+		return reject(events.CodeNotFound, "there is no VM %s in the account of volume %q", a.VM, v.Data.Name)
+	}
+	if v.VM == vm.ID && (a.Slot == "" || a.Slot == v.Slot) {
+		return nil
+	}
+	if v.VM != "" {
+		return reject(events.CodeConflict, "volume %q is disk %s of VM %q: detach it first", v.Data.Name, v.Slot, d.s.vms[v.VM].Data.Name)
+	}
+	if err := d.mayChangeDisks(vm); err != nil {
+		return err
+	}
+	for _, slot := range []string{events.SlotPrimary, events.SlotSecondary} {
+		if a.Slot == "" && vm.disks[slot] == nil {
+			a.Slot = slot
+		}
+	}
+	if a.Slot == "" || vm.disks[a.Slot] != nil {
+		return reject(events.CodeConflict, "VM %q has a disk there already", vm.Data.Name)
+	}
+	d.add(events.KindVolume, string(v.ID), events.VolumeAttached{VM: vm.ID, Slot: a.Slot})
+	return nil
+}
+
+func (d *decision) mayChangeDisks(vm *VM) error {
+	if vm.Grant != nil || len(vm.ghosts) > 0 {
+		return reject(events.CodeConflict, "VM %q runs, or may still run, on %s: stop it first", vm.Data.Name, d.whereabouts(vm))
+	}
+	return nil
+}
+
+func decideDetachVolume(d *decision, a VolumeRef) error {
+	v, err := d.volume(a.Volume)
+	if err != nil || v.VM == "" {
+		return err
+	}
+	if err := d.mayChangeDisks(d.s.vms[v.VM]); err != nil {
+		return err
+	}
+	d.add(events.KindVolume, string(v.ID), events.VolumeDetached{VM: v.VM})
+	return nil
+}
+
+// decideDeleteVolume ends a volume. Its extents are nobody else's before the owner of the array has wiped them.
+func decideDeleteVolume(d *decision, a VolumeRef) error {
+	v, err := d.volume(a.Volume)
+	if err != nil {
+		return err
+	}
+	if v.VM != "" {
+		return reject(events.CodeConflict, "volume %q is disk %s of VM %q: detach it first", v.Data.Name, v.Slot, d.s.vms[v.VM].Data.Name)
+	}
+	for _, op := range v.ops {
+		d.endOperation(op, events.OperationFailed{Message: "the volume was deleted"})
+	}
+	d.add(events.KindVolume, string(v.ID), events.VolumeDeleted{})
+	d.startOperation(v.ref(), startTimeout)
+	return nil
+}
+
+// mayUseDisks refuses to start a VM whose disks cannot be had.
+func (d *decision) mayUseDisks(vm *VM) error {
+	for _, slot := range sortedKeys(vm.disks) {
+		v := vm.disks[slot]
+		x := d.s.storage.arrays[v.Data.Array]
+		switch {
+		case !v.Ready:
+			return reject(events.CodeConflict, "disk %s (volume %q) is not ready yet: wait", slot, v.Data.Name)
+		case x.Owner == nil:
+			return reject(events.CodeConflict, "disk %s (volume %q) cannot be reached: its array has no proxy that owns it", slot, v.Data.Name)
+		}
+	}
+	return nil
+}
+
+// onFabrics says which fabric of a VM's disks a host is not on, or nothing.
+func (s *State) onFabrics(h events.MachineID, disks map[string]*Volume) string {
+	for _, v := range disks {
+		f := s.fabricOf(s.storage.arrays[v.Data.Array])
+		if _, member := f.members[h]; !member {
+			return f.Data.Name
+		}
+	}
+	return ""
+}
+
+func (s *State) foldVolume(e events.Event) {
+	id := events.VolumeID(e.Aggregate.ID)
+	if data, ok := e.Data.(events.VolumeCreated); ok {
+		s.storage.volumes[id] = &Volume{ID: id, Data: data, Segments: data.Segments}
+		s.storage.arrays[data.Array].used[id] = data.Segments
+		s.names[scope(events.KindVolume, data.Account, data.Name)] = e.Aggregate.ID
+		s.own(data.Account, 1)
+		return
+	}
+	v, ok := s.storage.volumes[id]
+	if !ok {
+		return
+	}
+	switch data := e.Data.(type) {
+	case events.VolumeGrown:
+		v.Segments = data.Segments
+		s.storage.arrays[v.Data.Array].used[id] = data.Segments
+	case events.VolumeReady:
+		v.Ready = true
+	case events.VolumeAttached:
+		v.VM, v.Slot = data.VM, data.Slot
+		vm := s.vms[data.VM]
+		if vm.disks == nil {
+			vm.disks = map[string]*Volume{}
+		}
+		vm.disks[data.Slot] = v
+	case events.VolumeDetached:
+		if vm, ok := s.vms[v.VM]; ok {
+			delete(vm.disks, v.Slot)
+		}
+		v.VM, v.Slot = "", ""
+	case events.VolumeDeleted:
+		v.Deleted = true
+		delete(s.names, scope(events.KindVolume, v.Data.Account, v.Data.Name))
+		s.own(v.Data.Account, -1)
+	case events.VolumeWiped:
+		delete(s.storage.arrays[v.Data.Array].used, id)
+		delete(s.storage.volumes, id)
+	}
+}

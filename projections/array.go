@@ -1,0 +1,110 @@
+package projections
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"cloudengine/events"
+)
+
+// Array is a row of arrays: an md RAID 10 over disks of several storage nodes.
+type Array struct {
+	ID         string          `json:"id"`
+	Name       string          `json:"name"`
+	Pool       string          `json:"pool"`
+	PoolName   string          `json:"pool_name"`
+	State      string          `json:"state"`
+	Owner      *string         `json:"owner"`
+	OwnerName  *string         `json:"owner_name"`
+	Boot       *string         `json:"boot"`
+	Epoch      *string         `json:"epoch"`
+	Revoked    bool            `json:"revoked"`
+	Made       bool            `json:"made"`
+	Degraded   *int            `json:"degraded"`
+	Legs       json.RawMessage `json:"legs"`
+	LegStates  json.RawMessage `json:"leg_states"`
+	Extents    int             `json:"extents"`
+	ExtentMiB  int             `json:"extent_mib"`
+	StartMiB   int             `json:"start_mib"`
+	ChunkKiB   int             `json:"chunk_kib"`
+	SizeMiB    int64           `json:"size_mib"`
+	FreeMiB    int64           `json:"free_mib"`
+	Volumes    int             `json:"volumes"`
+	Events     *uint64         `json:"events"`
+	Message    *string         `json:"message"`
+	OwnerSince *time.Time      `json:"owner_since"`
+	CreatedAt  time.Time       `json:"created_at"`
+	ChangedBy  uint64          `json:"changed_by"`
+	ChangedAt  time.Time       `json:"changed_at"`
+}
+
+// ArrayUnowned is the state of an array that no proxy may assemble. Others are those that its owner reports, and starting before it does.
+const (
+	ArrayUnowned  = "unowned"
+	ArrayStarting = "starting"
+)
+
+var arrayTable = newTable[Array]("arrays")
+
+var arrays = &Model{
+	Kind: events.KindArray, Table: arrayTable, Scope: ScopeNone, Named: "name", event: arrayEvent,
+	Reads: []string{"array.created.v1", "array.owner_granted.v1", "array.owner_revoked.v1", "array.owner_ended.v1", "array.observed.v1", "array.deleted.v1",
+		"volume.created.v1", "volume.grown.v1", "volume.wiped.v1"},
+}
+
+func (a *Array) legs() (out []events.Leg, err error) {
+	if err = json.Unmarshal(a.Legs, &out); err != nil {
+		return nil, fmt.Errorf("read legs of array %s: %w", a.ID, err)
+	}
+	return out, nil
+}
+
+func arrayEvent(f *fold, e events.Event) error {
+	id := e.Aggregate.ID
+	switch d := e.Data.(type) {
+	case events.ArrayCreated:
+		p, err := need[Pool](f, poolTable, string(d.Pool))
+		if err != nil {
+			return err
+		}
+		mib := int64(d.Extents * p.ExtentMiB)
+		f.put(arrayTable, id, &Array{ID: id, Name: d.Name, Pool: string(d.Pool), PoolName: p.Name, State: ArrayUnowned, Legs: asJSON(d.Legs), Extents: d.Extents,
+			ExtentMiB: p.ExtentMiB, StartMiB: d.StartMiB, ChunkKiB: d.ChunkKiB, SizeMiB: mib, FreeMiB: mib, CreatedAt: f.now()})
+		return nil
+	case events.ArrayDeleted:
+		f.delete(arrayTable, id)
+		return nil
+	}
+	if e.Aggregate.Kind == events.KindArray {
+		return change(f, arrayTable, id, func(a *Array) { arrayChanged(a, e.Data, f.now()) })
+	}
+	return volumeTakes(f, e, func(v *Volume, extents int) error {
+		return change(f, arrayTable, v.Array, func(a *Array) {
+			a.FreeMiB -= int64(extents * a.ExtentMiB)
+			switch e.Data.(type) {
+			case events.VolumeCreated:
+				a.Volumes++
+			case events.VolumeWiped:
+				a.Volumes--
+			}
+		})
+	})
+}
+
+func arrayChanged(a *Array, data events.Payload, now time.Time) {
+	switch d := data.(type) {
+	case events.ArrayOwnerGranted:
+		epoch := d.Epoch.String()
+		a.Owner, a.OwnerName, a.Boot, a.Epoch, a.OwnerSince = known(string(d.Proxy)), known(d.ProxyName), known(d.Boot), &epoch, &now
+		a.State, a.Revoked, a.Message, a.Degraded, a.LegStates = ArrayStarting, false, nil, nil, nil
+	case events.ArrayOwnerRevoked:
+		a.Revoked = true
+	case events.ArrayOwnerEnded:
+		a.Owner, a.OwnerName, a.Boot, a.OwnerSince = nil, nil, nil, nil // the epoch stays: it is the last one
+		a.State, a.Revoked, a.Message, a.Degraded, a.LegStates = ArrayUnowned, false, nil, nil, nil
+	case events.ArrayObserved:
+		a.State, a.Made, a.Message, a.LegStates = d.State, d.Made, known(d.Message), asJSON(d.Legs)
+		a.Degraded, a.Events = &d.Degraded, known(d.Events)
+	}
+}

@@ -1,0 +1,22 @@
+CREATE TABLE volumes (
+  `id` CHAR(36) CHARACTER SET ascii COLLATE ascii_bin NOT NULL COMMENT 'id of the volume, and the name of its record in LVM',
+  `name` VARCHAR(255) NOT NULL COMMENT 'unique in its account',
+  `account` CHAR(36) CHARACTER SET ascii COLLATE ascii_bin NOT NULL COMMENT 'owner',
+  `account_name` VARCHAR(255) NULL COMMENT 'name of the owner',
+  `state` VARCHAR(32) CHARACTER SET ascii COLLATE ascii_bin NOT NULL COMMENT 'making, ready or wiping',
+  `size_mib` BIGINT NOT NULL COMMENT 'size',
+  `vm` CHAR(36) CHARACTER SET ascii COLLATE ascii_bin NULL COMMENT 'whose disk it is',
+  `vm_name` VARCHAR(255) NULL COMMENT 'its name',
+  `slot` VARCHAR(8) CHARACTER SET ascii COLLATE ascii_bin NULL COMMENT 'xvda or xvdb',
+  `pool` CHAR(36) CHARACTER SET ascii COLLATE ascii_bin NOT NULL COMMENT 'its pool',
+  `pool_name` VARCHAR(255) NOT NULL COMMENT 'name of that',
+  `array` CHAR(36) CHARACTER SET ascii COLLATE ascii_bin NOT NULL COMMENT 'array that its extents are of',
+  `extents` INT NOT NULL COMMENT 'number of them',
+  `segments` JSON NOT NULL COMMENT 'runs of extents, in order',
+  `created_at` DATETIME(6) NOT NULL COMMENT 'UTC',
+  `changed_by` BIGINT UNSIGNED NOT NULL COMMENT 'number of the decision that last changed the row',
+  `changed_at` DATETIME(6) NOT NULL COMMENT 'time of that decision, UTC',
+  PRIMARY KEY (id),
+  KEY by_name (account, name),
+  KEY by_vm (vm)
+) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin COMMENT='disks that accounts have'
