@@ -15,8 +15,6 @@ type Fabric struct {
 	pools   int
 }
 
-func (f *Fabric) ref() events.Ref { return events.Ref{Kind: events.KindFabric, ID: string(f.ID)} }
-
 // CreateFabric makes a storage network known.
 type CreateFabric struct {
 	Name      string `json:"name"`
