@@ -90,6 +90,7 @@ func newRig(t *testing.T) *rig {
 	})
 	must(t, err)
 	t.Cleanup(r.plane.Stop)
+	r.eventually("the server decides", func() (bool, string) { return r.plane.Dispatch.Active() && r.plane.Dispatch.Applied() >= 2, "not yet" })
 	log := follow.New(r.plane.JS)
 	r.projector = mysql.NewProjector(r.db.DB, quiet)
 	r.run(func(ctx context.Context) error { return r.projector.Run(ctx, log) })
