@@ -121,9 +121,10 @@ func (a *app) logOf(cmd *cobra.Command, data string) (log readsLog, done func(),
 	if !errors.Is(err, unix.EWOULDBLOCK) {
 		return nil, nil, err
 	}
-	a.server = endpointsOf(data)
-	if a.server == "" {
-		return nil, nil, fmt.Errorf("a server uses %s and does not say where it is: is it still starting?", data)
+	if !cmd.Flags().Changed("server") { // a virtual rack's is reached by a forward, not where it listens
+		if a.server = endpointsOf(data); a.server == "" {
+			return nil, nil, fmt.Errorf("a server uses %s and does not say where it is: is it still starting?", data)
+		}
 	}
 	if !cmd.Flags().Changed("nkey") {
 		a.keyFile = filepath.Join(data, adminKeyFile)
