@@ -43,24 +43,27 @@ func (a *app) bootimageRoll() *cobra.Command {
   cloudengine bootimage roll november --machines host3,host4 --deadline 15m`,
 		ValidArgsFunction: a.complete(events.KindBootimage),
 		RunE: func(cmd *cobra.Command, words []string) error {
-			ctx := cmd.Context()
-			c, err := a.connect(ctx)
-			if err != nil {
-				return err
-			}
-			defer c.Close()
-			version, err := a.registered(ctx, c, words[0])
-			if err != nil {
-				return err
-			}
-			r := &roll{app: a, c: c, flags: f, version: version, word: "roll " + version}
-			return r.forward(ctx)
+			return a.withRoll(cmd.Context(), f, "roll", words[0], (*roll).forward)
 		},
 	}
 	f.add(cmd)
 	cmd.Flags().IntVar(&f.canary, "canary", 0, "so many hosts first, and then stop and say what comes next (0: all)")
 	cmd.Flags().BoolVar(&f.goOn, "go-on", false, "after the canaries came up, go on with the others")
 	return cmd
+}
+
+// withRoll does something about a registered image. word is what the steps' ids begin with.
+func (a *app) withRoll(ctx context.Context, f rollFlags, word, image string, do func(*roll, context.Context) error) error {
+	c, err := a.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	version, err := a.registered(ctx, c, image)
+	if err != nil {
+		return err
+	}
+	return do(&roll{app: a, c: c, flags: f, version: version, word: word + " " + version}, ctx)
 }
 
 func (a *app) bootimageRollback() *cobra.Command {
@@ -72,18 +75,7 @@ they are rebooted one after the other, as by "bootimage roll" and under the same
 		Example:           "  cloudengine bootimage rollback 7888878055d9424a --reason \"drops packets\"\n  cloudengine bootimage rollback 7888878055d9424a --machines host1 --reboot",
 		ValidArgsFunction: a.complete(events.KindBootimage),
 		RunE: func(cmd *cobra.Command, words []string) error {
-			ctx := cmd.Context()
-			c, err := a.connect(ctx)
-			if err != nil {
-				return err
-			}
-			defer c.Close()
-			version, err := a.registered(ctx, c, words[0])
-			if err != nil {
-				return err
-			}
-			r := &roll{app: a, c: c, flags: f, version: version, word: "rollback " + version}
-			return r.back(ctx)
+			return a.withRoll(cmd.Context(), f, "rollback", words[0], (*roll).back)
 		},
 	}
 	f.add(cmd)
