@@ -242,18 +242,22 @@ func TestRestoredLogOpensANewTerm(t *testing.T) {
 func TestALogOfANewerVersionStops(t *testing.T) {
 	log := &memoryLog{}
 	first := newRig(t, log, nil).active()
-	first.cease()
+	first.cease() // and goes on reading: what is appended behind its back needs the lock
+	log.mu.Lock()
 	end := log.end()
 	next := &events.Block{Format: events.Format, Term: 1, First: end.Number + 1, Time: end.Time, Prev: end.Digest, Decisions: []events.Decision{{
 		Intent: id(1), Actor: "admin", Kind: events.KindVM, Verb: "teleport", Outcome: events.Outcome{Status: events.Accepted},
 		Events: []events.Event{{Aggregate: events.Ref{Kind: events.KindVM, ID: "v"}, Version: 1, Type: "vm.teleported.v1", Data: events.Unknown{Type: "vm.teleported.v1", Raw: json.RawMessage("{}")}}},
 	}}}
 	must(t, log.put(next))
+	log.mu.Unlock()
 	r := newRig(t, log, nil)
 	r.wait("it to stop", func() bool { return r.d.Status().Stopped != nil })
 	if err := r.d.Status().Stopped; !errors.Is(err, dispatch.ErrNewer) || !strings.Contains(err.Error(), "vm.teleported.v1") {
 		t.Fatalf("stopped: %v", err)
 	}
+	log.mu.Lock()
+	defer log.mu.Unlock()
 	if log.end().Number != next.First {
 		t.Fatal("something was decided")
 	}
