@@ -65,8 +65,8 @@ func (p *plane) next(t *testing.T) events.Report {
 	select {
 	case r := <-p.got:
 		return r
-	case <-time.After(5 * time.Second):
-		t.Fatal("no report within 5 s")
+	case <-time.After(20 * time.Second):
+		t.Fatal("no report within 20 s")
 		return events.Report{}
 	}
 }

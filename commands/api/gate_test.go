@@ -31,14 +31,14 @@ func TestGateHoldsOneBackAndNotTheOthers(t *testing.T) {
 }
 
 func TestGateBoundsTheRate(t *testing.T) {
-	g, passed := newGate(), 0
+	g, passed, began := newGate(), 0, time.Now()
 	for range 1000 {
 		if g.enter("eve", "do", mostIntents, 200) == pass {
 			passed++
 			g.leave("eve", "do", nil)
 		}
 	}
-	if passed < 200 || passed > 400 {
+	if passed < 200 || float64(passed) > 400+200*time.Since(began).Seconds() {
 		t.Errorf("%d of 1000 at once with 200 per second", passed)
 	}
 }

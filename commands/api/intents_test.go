@@ -55,10 +55,10 @@ func TestCloseDoesNotWaitForTheLoopThatCallsIt(t *testing.T) {
 	}
 	answered := make(chan error, 1)
 	go func() {
-		_, err := bus.Request("do.ann.vm.create", []byte(`{"id":"`+anID+`"}`), 10*time.Second)
+		_, err := bus.Request("do.ann.vm.create", []byte(`{"id":"`+anID+`"}`), 60*time.Second)
 		answered <- err
 	}()
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
 		h.mu.Lock()
 		n := len(h.held)
 		h.mu.Unlock()
@@ -73,7 +73,7 @@ func TestCloseDoesNotWaitForTheLoopThatCallsIt(t *testing.T) {
 	go func() { s.Close(); close(closed) }()
 	select {
 	case <-closed:
-	case <-time.After(5 * time.Second):
+	case <-time.After(20 * time.Second):
 		t.Error("Close waits for the loop, which waits for Close")
 	}
 	if h.dismiss(errors.New("this server does not decide now")) != 1 {

@@ -78,7 +78,7 @@ func bareConnect(t *testing.T, url, keyFile string) *nats.Conn {
 	if err != nil {
 		t.Fatal(err)
 	}
-	nc, err := nats.Connect(url, key, nats.RootCAs(filepath.Join(filepath.Dir(keyFile), "ca.pem")), nats.CustomInboxPrefix("_INBOX_admin"))
+	nc, err := nats.Connect(url, key, nats.RootCAs(filepath.Join(filepath.Dir(keyFile), "ca.pem")), nats.CustomInboxPrefix("_INBOX_admin"), nats.Timeout(20*time.Second))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,7 +25,7 @@ import (
 // flooder runs on the same processors here, which is the larger part of it.
 const (
 	floodRatio = 40
-	floodFloor = 3 * time.Second
+	floodFloor = 10 * time.Second
 	floodTime  = 2500 * time.Millisecond
 )
 

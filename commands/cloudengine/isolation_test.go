@@ -363,7 +363,7 @@ func (c *cloud) tryVerbs(m *client.Client, ids map[string]string) {
 				c.t.Fatal(err)
 			}
 			subject := "do." + m.Actor() + "." + kind + "." + verb
-			wait := 5 * time.Second
+			wait := 20 * time.Second
 			if strings.HasSuffix(m.Actor(), events.RoleRead) {
 				wait = 50 * time.Millisecond
 			}

@@ -38,7 +38,7 @@ func TestServiceManagerIsTold(t *testing.T) {
 	heard := func(want string) {
 		t.Helper()
 		buf := make([]byte, 4096)
-		if err := socket.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		if err := socket.SetReadDeadline(time.Now().Add(60 * time.Second)); err != nil {
 			t.Fatal(err)
 		}
 		for {

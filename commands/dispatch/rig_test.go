@@ -196,17 +196,18 @@ func (r *rig) submit(c commands.Command) events.Answer {
 // check folds the log anew and compares the numbers that were told of.
 func (r *rig) check() []events.Recorded {
 	r.t.Helper()
+	r.mu.Lock() // before the log is read, which goes on growing
+	applied := r.applied[:len(r.applied):len(r.applied)]
+	r.mu.Unlock()
 	var all []events.Recorded
 	_, err := r.log.Load(context.Background(), events.Position{}, func(_ events.Position, b *events.Block) error {
 		all = append(all, b.Recorded()...)
 		return nil
 	})
 	must(r.t, err)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for i, a := range r.applied {
-		if i > 0 && a.Number != r.applied[i-1].Number+1 {
-			r.t.Fatalf("told of decision %d after %d", a.Number, r.applied[i-1].Number)
+	for i, a := range applied {
+		if i > 0 && a.Number != applied[i-1].Number+1 {
+			r.t.Fatalf("told of decision %d after %d", a.Number, applied[i-1].Number)
 		}
 		if a.Intent != all[a.Number-1].Intent {
 			r.t.Fatalf("decision %d was told as %s and is %s", a.Number, a.Intent, all[a.Number-1].Intent)

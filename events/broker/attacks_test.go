@@ -90,7 +90,7 @@ func TestSniffing(t *testing.T) {
 	}
 	bob := f.user("bob", events.RoleAdmin)
 	for range 20 {
-		m, err := bob.Request("do.bob.vm.create", []byte("a secret"), 5*time.Second)
+		m, err := bob.Request("do.bob.vm.create", []byte("a secret"), 20*time.Second)
 		must(t, err)
 		if string(m.Data) != "for bob alone" {
 			t.Fatalf("another answered: %s", m.Data)
@@ -149,7 +149,7 @@ func TestLargeThings(t *testing.T) {
 			if name == "subscriptions" && strings.Count(strings.ToLower(string(said)), "maximum subscriptions exceeded") < 1900 {
 				t.Errorf("more than 1,100 subscriptions were taken: %.300q", said)
 			}
-			if _, err := bob.Request("do.bob.vm.create", []byte("{}"), 5*time.Second); err != nil {
+			if _, err := bob.Request("do.bob.vm.create", []byte("{}"), 20*time.Second); err != nil {
 				t.Errorf("another is not served: %v", err)
 			}
 		})
@@ -198,7 +198,7 @@ func TestConsumersOnFeedAreCounted(t *testing.T) {
 		if forged { // pretend to be another each time
 			msg.Header.Set("Nats-Request-Info", fmt.Sprintf(`{"acc":"USERS","user":%q}`, uuid.NewString()))
 		}
-		m, err := nc.RequestMsg(msg, 5*time.Second)
+		m, err := nc.RequestMsg(msg, 20*time.Second)
 		must(t, err)
 		var a struct {
 			Name  string
@@ -222,7 +222,7 @@ func TestConsumersOnFeedAreCounted(t *testing.T) {
 	if _, refused := create(bob, false); refused != nil {
 		t.Errorf("another gets none: %v", refused)
 	}
-	_, err := eve.Request("feedapi.CONSUMER.DELETE.FEED."+first, nil, 5*time.Second)
+	_, err := eve.Request("feedapi.CONSUMER.DELETE.FEED."+first, nil, 20*time.Second)
 	must(t, err)
 	for end := time.Now().Add(10 * time.Second); ; {
 		if _, refused := create(eve, false); refused == nil {
@@ -236,7 +236,7 @@ func TestConsumersOnFeedAreCounted(t *testing.T) {
 
 // TestAnswersAreBounded has a machine answer one question of the control plane for ever, and another's question at all.
 func TestAnswersAreBounded(t *testing.T) {
-	f, _ := startTLS(t, broker.Limits{})
+	f, _ := startTLS(t, broker.Limits{MachineMsgs: 1e6}) // else it may be closed as a loud one
 	id, other := events.MachineID(uuid.NewString()), events.MachineID(uuid.NewString())
 	nc, _ := f.machine(id, uuid.NewString())
 	asked := make(chan string, 1)
@@ -293,7 +293,7 @@ func TestSlowReader(t *testing.T) {
 	}
 	eve.Opts.CustomDialer.(*deaf).shut()
 	for range 50 {
-		if _, err := bob.Request("read.bob.vm.list", nil, 5*time.Second); err != nil {
+		if _, err := bob.Request("read.bob.vm.list", nil, 20*time.Second); err != nil {
 			t.Fatalf("another is not served: %v", err)
 		}
 		f.publish(events.SubjectEvents, "the log takes blocks")

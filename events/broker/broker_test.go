@@ -94,7 +94,7 @@ func newKey(t *testing.T) (string, nats.Option) {
 
 func (f *fixture) connect(opts ...nats.Option) *nats.Conn {
 	f.t.Helper()
-	opts = append(slices.Clone(f.opts), opts...)
+	opts = append(slices.Clone(f.opts), append(opts, nats.Timeout(20*time.Second))...)
 	nc, err := nats.Connect(f.srv.ClientURL(), append(opts, nats.PermissionErrOnSubscribe(true), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))...)
 	must(f.t, err)
 	f.t.Cleanup(nc.Close)
@@ -146,7 +146,7 @@ func TestRequestReachesService(t *testing.T) {
 	_, err := f.cp.Subscribe("do.*.*.*", func(m *nats.Msg) { _ = m.Respond([]byte("done " + m.Subject)) })
 	must(t, err)
 	nc := f.user("alice", events.RoleOperate)
-	m, err := nc.Request("do.alice.vm.create", []byte("{}"), 5*time.Second)
+	m, err := nc.Request("do.alice.vm.create", []byte("{}"), 20*time.Second)
 	must(t, err)
 	if got := string(m.Data); got != "done do.alice.vm.create" {
 		t.Fatalf("answer %q", got)
@@ -163,7 +163,7 @@ func TestMachineReadsItsDocuments(t *testing.T) {
 	c := f.consumer(nc, id, boot)
 	next := func(c jetstream.Consumer, want string) {
 		t.Helper()
-		m, err := c.Next(jetstream.FetchMaxWait(5 * time.Second))
+		m, err := c.Next(jetstream.FetchMaxWait(20 * time.Second))
 		must(t, err)
 		must(t, m.DoubleAck(t.Context()))
 		if string(m.Data()) != want {
@@ -198,7 +198,7 @@ func TestControlPlaneAsksMachine(t *testing.T) {
 	_, err := nc.Subscribe(events.MachineRequestSubject(id, "console"), func(m *nats.Msg) { _ = m.Respond([]byte("boot ok")) })
 	must(t, err)
 	must(t, nc.Flush())
-	m, err := f.cp.Request(events.MachineRequestSubject(id, "console"), nil, 5*time.Second)
+	m, err := f.cp.Request(events.MachineRequestSubject(id, "console"), nil, 20*time.Second)
 	must(t, err)
 	if string(m.Data) != "boot ok" {
 		t.Fatalf("answer %q", m.Data)
@@ -212,7 +212,7 @@ func TestMachineEnrolsWithToken(t *testing.T) {
 	_, err := f.cp.Subscribe("rep.*.*", func(m *nats.Msg) { _ = m.Respond([]byte(m.Subject)) })
 	must(t, err)
 	nc := f.connect(nats.UserInfo(events.EnrolUser, string(id)+".one-time"), nats.CustomInboxPrefix(events.EnrolInboxPrefix(id)))
-	m, err := nc.Request(events.ReportSubject(id, events.ReportEnrol), nil, 5*time.Second)
+	m, err := nc.Request(events.ReportSubject(id, events.ReportEnrol), nil, 20*time.Second)
 	must(t, err)
 	if string(m.Data) != events.ReportSubject(id, events.ReportEnrol) {
 		t.Fatalf("answer %q", m.Data)
@@ -238,7 +238,7 @@ func TestUserFollowsFeed(t *testing.T) {
 			must(t, err)
 			defer it.Stop()
 			for _, want := range []string{"one", "two"} {
-				m, err := it.Next(jetstream.NextMaxWait(5 * time.Second))
+				m, err := it.Next(jetstream.NextMaxWait(20 * time.Second))
 				must(t, err)
 				if string(m.Data()) != want {
 					t.Fatalf("got %q, want %q", m.Data(), want)
@@ -250,7 +250,7 @@ func TestUserFollowsFeed(t *testing.T) {
 	c, err := js.OrderedConsumer(t.Context(), events.StreamFeed, jetstream.OrderedConsumerConfig{
 		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: 3})
 	must(t, err)
-	m, err := c.Next(jetstream.FetchMaxWait(5 * time.Second))
+	m, err := c.Next(jetstream.FetchMaxWait(20 * time.Second))
 	must(t, err)
 	if string(m.Data()) != "two" {
 		t.Fatalf("resumed with %q", m.Data())
@@ -272,7 +272,7 @@ func TestKickEndsLiveConnections(t *testing.T) {
 	}
 	select {
 	case <-closed:
-	case <-time.After(5 * time.Second):
+	case <-time.After(20 * time.Second):
 		t.Fatal("the connection lives on")
 	}
 	if n := f.srv.Kick(pub); n != 0 {

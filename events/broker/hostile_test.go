@@ -217,7 +217,7 @@ func TestFeedAPIGivesOrderedConsumersOnly(t *testing.T) {
 		"bad_filter":      `{"ack_policy":"none","filter_subjects":["feed.>","events"]}`,
 	} {
 		t.Run(name, func(t *testing.T) {
-			m, err := nc.Request("feedapi.CONSUMER.CREATE.FEED.x_1", []byte(`{"stream_name":"EVENTS","config":`+cfg+`}`), 5*time.Second)
+			m, err := nc.Request("feedapi.CONSUMER.CREATE.FEED.x_1", []byte(`{"stream_name":"EVENTS","config":`+cfg+`}`), 20*time.Second)
 			must(t, err)
 			var a struct{ Error *jetstream.APIError }
 			must(t, json.Unmarshal(m.Data, &a))
@@ -227,7 +227,7 @@ func TestFeedAPIGivesOrderedConsumersOnly(t *testing.T) {
 		})
 	}
 	for _, subject := range []string{"feedapi.CONSUMER.DELETE.FEED.power", "feedapi.CONSUMER.INFO.FEED.power"} {
-		m, err := nc.Request(subject, nil, 5*time.Second)
+		m, err := nc.Request(subject, nil, 20*time.Second)
 		must(t, err)
 		if !strings.Contains(string(m.Data), "consumer not found") {
 			t.Fatalf("%s: %s", subject, m.Data)

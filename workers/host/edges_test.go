@@ -79,7 +79,7 @@ func TestXLReadsThatHangAreTriedAgain(t *testing.T) {
 	}
 	x, calls := fakeXL(t, "if [ -e $0.hung ]; then cat "+here+"/xl-info.txt; exit 0; fi; touch $0.hung; exec sleep 600")
 	x.ReadTime = time.Second
-	if _, err := x.Info(t.Context()); err != nil || strings.Count(calls(), "info") != 2 {
+	if _, err := x.Info(t.Context()); err != nil || strings.Count(calls(), "info") < 2 { // more, if the machine is slow
 		t.Fatalf("%v after calls %q", err, calls())
 	}
 }

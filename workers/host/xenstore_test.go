@@ -180,7 +180,7 @@ func TestWatch(t *testing.T) {
 		done <- (&Xenstore{Socket: path}).Watch(ctx, func() { woken <- struct{}{} })
 	}()
 	var c net.Conn
-	for end := time.Now().Add(5 * time.Second); c == nil && time.Now().Before(end); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(20 * time.Second); c == nil && time.Now().Before(end); time.Sleep(time.Millisecond) {
 		d.mu.Lock()
 		c = d.watcher
 		d.mu.Unlock()

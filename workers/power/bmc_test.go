@@ -244,9 +244,7 @@ func mustSimulator(t testing.TB, more ...string) *simulator {
 	for {
 		b, err := IPMI{Timeout: 100 * time.Millisecond, Retries: -1}.Connect(t.Context(), s.target)
 		if err == nil {
-			if err := b.Close(); err != nil {
-				t.Fatal(err)
-			}
+			_ = b.Close() // with this little patience it may fail; sessionSuite tests it
 			return s
 		}
 		if time.Now().After(end) {

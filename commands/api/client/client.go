@@ -30,6 +30,9 @@ import (
 // with the same id, or look its operation up.
 var ErrNoAnswer = errors.New("no answer")
 
+// connectTime bounds how long a busy server may take to let a client in.
+const connectTime = 10 * time.Second
+
 // attempt bounds how long one try waits for its answer before the same request is sent again.
 const attempt = 3 * time.Second
 
@@ -74,6 +77,7 @@ func ConnectSeed(ctx context.Context, server string, seed []byte, user string, o
 	}
 	all := append([]nats.Option{
 		nats.Name("cloudengine/" + user),
+		nats.Timeout(connectTime),
 		nats.Secure(&tls.Config{MinVersion: tls.VersionTLS13}),
 		nats.Nkey(public, pair.Sign),
 		nats.CustomInboxPrefix(events.InboxPrefix(user)),
@@ -84,7 +88,7 @@ func ConnectSeed(ctx context.Context, server string, seed []byte, user string, o
 		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}), // what matters comes back with the request
 	}, opts...)
 	if end, ok := ctx.Deadline(); ok {
-		all = append(all, nats.Timeout(min(max(time.Until(end), 10*time.Millisecond), 10*time.Second)))
+		all = append(all, nats.Timeout(min(max(time.Until(end), 10*time.Millisecond), connectTime)))
 	}
 	nc, err := nats.Connect(server, all...)
 	if err != nil {

@@ -27,7 +27,7 @@ func TestNoFalseAlarmsWhileVMsStartAndStop(t *testing.T) {
 		r.vm(fmt.Sprint("vm", i), []string{"host1", "host2"}[i%2], i < 2)
 	}
 	cfg := r.config()
-	cfg.Pause = 100 * time.Millisecond
+	cfg.Pause, cfg.Behind, cfg.AskTime = 100*time.Millisecond, 20*time.Second, 20*time.Second // a busy machine is no finding
 	r.verifier = verifier.New(cfg)
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
@@ -36,7 +36,8 @@ func TestNoFalseAlarmsWhileVMsStartAndStop(t *testing.T) {
 		churn.Go(func() { r.churn(ctx, fmt.Sprint("vm", i)) })
 	}
 	runs, settling := 0, 0
-	for began := time.Now(); time.Since(began) < 6*time.Second; {
+	few := func() bool { return runs < 3 || r.plane.Dispatch.Applied() < 300 }
+	for began := time.Now(); time.Since(began) < 6*time.Second || few() && time.Since(began) < 90*time.Second; {
 		a := r.verify()
 		runs++
 		for _, f := range a.Findings {
@@ -56,10 +57,8 @@ func TestNoFalseAlarmsWhileVMsStartAndStop(t *testing.T) {
 	r.foundMeanwhile(t)
 	stop()
 	churn.Wait()
-	var decisions uint64
-	must(t, r.db.DB.QueryRow("SELECT seq FROM projection_checkpoint").Scan(&decisions))
-	t.Logf("%d runs within %d decisions, %d differences were told to be settling", runs, decisions, settling)
-	if runs < 3 || decisions < 300 {
+	t.Logf("%d runs within %d decisions, %d differences were told to be settling", runs, r.plane.Dispatch.Applied(), settling)
+	if few() {
 		t.Fatal("too little happened")
 	}
 	r.clean()

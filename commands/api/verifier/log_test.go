@@ -77,7 +77,7 @@ func TestNothingToAsk(t *testing.T) {
 		"no_time":   func(ctx context.Context) (map[string][]byte, error) { <-ctx.Done(); return nil, ctx.Err() },
 	} {
 		t.Run(name, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 			defer cancel()
 			v := verifier.New(verifier.Config{Log: &forged{}, Documents: source})
 			a, err := v.Run(ctx, []string{verify.Desired})

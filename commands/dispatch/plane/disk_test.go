@@ -60,7 +60,7 @@ func attempt(t *testing.T, p *plane.Plane, c commands.Command, args any) (events
 	raw, err := json.Marshal(args)
 	must(t, err)
 	c.Intent, c.Args = newID(), raw
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	return p.Dispatch.Submit(ctx, c, false)
 }

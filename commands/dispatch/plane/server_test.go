@@ -3,9 +3,11 @@ package plane_test
 import (
 	"bufio"
 	"encoding/json"
+	"fmt"
 	"net"
 	"os"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -93,13 +95,21 @@ func (s *server) isReady() bool {
 	return s.url != ""
 }
 
-// freeAddress gives a loopback address that nobody listens on now.
+var nextPort atomic.Int32
+
+// freeAddress gives a loopback address that nobody listens on now, and each only once: below the range that the kernel hands out by itself,
+// where somebody else could get it while a server is down.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
+	for range 1000 {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 8000+(int(nextPort.Add(1))+os.Getpid()*13)%12000))
+		if err == nil {
+			defer func() { _ = l.Close() }()
+			return l.Addr().String()
+		}
+	}
+	t.Fatal("no free port")
+	return ""
 }
 
 func within(limit time.Duration, ok func() bool) bool {
