@@ -65,7 +65,7 @@ func ipmi(t *testing.T, r *rack.Rack, words ...string) (string, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("ipmitool", append([]string{"-I", "lanplus", "-C", "3", "-N", "1", "-R", "2",
+	cmd := exec.Command("ipmitool", append([]string{"-I", "lanplus", "-C", "3", "-N", "3", "-R", "4",
 		"-H", m.BMC.String(), "-U", m.BMCUser, "-f", m.BMCPasswordFile}, words...)...)
 	var out strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &out
@@ -354,7 +354,7 @@ func TestConfigIsChecked(t *testing.T) {
 
 func await(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	for end := time.Now().Add(15 * time.Second); time.Now().Before(end); {
+	for end := time.Now().Add(60 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if is() {
 			return
 		}

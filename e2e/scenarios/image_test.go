@@ -99,16 +99,16 @@ func TestDiscoveredMachine(t *testing.T) {
 	if err := shared.Reset(t.Context(), host); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 3*time.Minute, "it is shown as discovered, with what its firmware says", func() (bool, string) {
+	eventually(t, 8*time.Minute, "it is shown as discovered, with what its firmware says", func() (bool, string) {
 		out := must(t, "machine", "discovered", "ls")
 		return strings.Contains(out, m.MAC) && strings.Contains(out, m.Serial) && strings.Contains(out, "Virtual rack"), out
 	})
-	eventually(t, 3*time.Minute, "it waits, and says on its console what to do", func() (bool, string) {
+	eventually(t, 8*time.Minute, "it waits, and says on its console what to do", func() (bool, string) {
 		lines, err := shared.SerialTail(host, 30)
 		return err == nil && strings.Contains(strings.Join(lines, "\n"), "machine add NAME --discovered"), fmt.Sprint(lines, err)
 	})
 	must(t, "machine", "add", host, "--discovered", m.MAC, "--bmc", m.BMC.String(), "--bmc-user", m.BMCUser, "--bmc-secret", host+"-bmc", "--reason", "scenario")
-	eventually(t, 3*time.Minute, "it boots anew and is a host", func() (bool, string) {
+	eventually(t, 8*time.Minute, "it boots anew and is a host", func() (bool, string) {
 		out, errs, code := cli(t, "host", "show", host, "-o", "json")
 		return code == 0 && strings.Contains(out, `"ready": true`), out + errs
 	})

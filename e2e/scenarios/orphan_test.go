@@ -57,7 +57,7 @@ func TestOrphans(t *testing.T) {
 	logOnFailure(t, host)
 	guest(t, "heir", events.TypePV)
 	must(t, "vm", "create", "other", "--account", "demo", "--template", "guest", "--ram", "160MiB", "--vcpus", "1")
-	makeByHand(t, host, "byhand1", adopted, "ce.after=45:reboot")
+	makeByHand(t, host, "byhand1", adopted, "ce.after=120:reboot")
 	makeByHand(t, host, "byhand2", unwanted, "")
 	eventually(t, time.Minute, "listed", func() (bool, string) {
 		all := orphans(t)
@@ -89,7 +89,7 @@ func TestOrphans(t *testing.T) {
 		return len(all) == 0 && len(byHand(t, host, unwanted)) == 0, fmt.Sprint(all)
 	})
 	// Its guest reboots. The process that "xl create" had left behind would make it again too, and it would run twice.
-	eventually(t, 3*time.Minute, "its guest reboots, and it is made again", func() (bool, string) {
+	eventually(t, 6*time.Minute, "its guest reboots, and it is made again", func() (bool, string) {
 		have, err := domainsOf(t, host, text(vm, "id"))
 		return err == nil && len(have) == 1 && have[0].UUID == text(vm, "id") && have[0].State == events.DomainRunning, fmt.Sprint(have, err)
 	})

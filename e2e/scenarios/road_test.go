@@ -1,6 +1,7 @@
 package scenarios
 
 import (
+	"database/sql"
 	"fmt"
 	"strings"
 	"testing"
@@ -25,33 +26,45 @@ func TestRoad(t *testing.T) {
 	}
 }
 
-// agree compares the read model by the bus, the table by SQL, and the host's own tools.
+// agree compares the read model by the bus, the table by SQL, and the host's own tools. They are asked one after the other, so what moves
+// in between is asked again.
 func agree(t *testing.T, name string) {
+	t.Helper()
+	db := database(t)
+	eventually(t, time.Minute, name+" is the same everywhere", func() (bool, string) {
+		what := differs(t, db, name)
+		return what == "", what
+	})
+}
+
+// differs says in what the three differ.
+func differs(t *testing.T, db *sql.DB, name string) string {
 	t.Helper()
 	vm := row(t, events.KindVM, name)
 	var sqlState, sqlHost string
 	var mem, vcpus, weight int
-	if err := database(t).QueryRow("SELECT state, host_name, memory_mib, vcpus, weight FROM vms WHERE name = ?", name).Scan(&sqlState, &sqlHost, &mem, &vcpus, &weight); err != nil {
+	if err := db.QueryRow("SELECT state, host_name, memory_mib, vcpus, weight FROM vms WHERE name = ?", name).Scan(&sqlState, &sqlHost, &mem, &vcpus, &weight); err != nil {
 		t.Fatalf("read MariaDB: %v", err)
 	}
-	for _, d := range inspect(t, text(vm, "host_name")) {
-		if string(d.VM) != text(vm, "id") {
-			continue
-		}
+	all, err := domainsOf(t, text(vm, "host_name"), text(vm, "id"))
+	if err != nil {
+		return err.Error()
+	}
+	for _, d := range all {
 		here := fmt.Sprint(d.State, d.MemoryMiB, d.VCPUs, d.Weight, d.UUID, d.DomID)
 		there := fmt.Sprint(text(vm, "state"), text(vm, "memory_mib"), text(vm, "vcpus"), text(vm, "weight"), text(vm, "id"), text(vm, "domid"))
 		if strings.ReplaceAll(here, " ", "") != strings.ReplaceAll(there, " ", "") {
-			t.Fatalf("xl says %s, the log says %s", here, there)
+			return fmt.Sprintf("xl says %s, the log says %s", here, there)
 		}
 		if fmt.Sprint(sqlState, sqlHost, mem, vcpus, weight) != fmt.Sprint(text(vm, "state"), text(vm, "host_name"), d.MemoryMiB, d.VCPUs, d.Weight) {
-			t.Fatalf("MariaDB says %s on %s, %d MiB, %d vCPUs, weight %d; xl says %s", sqlState, sqlHost, mem, vcpus, weight, here)
+			return fmt.Sprintf("MariaDB says %s on %s, %d MiB, %d vCPUs, weight %d; xl says %s", sqlState, sqlHost, mem, vcpus, weight, here)
 		}
 		if !d.Stamped || d.Epoch.String() != text(vm, "epoch") {
-			t.Fatalf("xenstore says epoch %s, the log says %s", d.Epoch, text(vm, "epoch"))
+			return fmt.Sprintf("xenstore says epoch %s, the log says %s", d.Epoch, text(vm, "epoch"))
 		}
-		return
+		return ""
 	}
-	t.Fatalf("host %s has no domain of %s", text(vm, "host_name"), name)
+	return fmt.Sprintf("host %s has no domain of %s", text(vm, "host_name"), name)
 }
 
 // TestLife: a PVH guest from creation to deletion.

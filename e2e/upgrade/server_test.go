@@ -100,7 +100,7 @@ func (s *served) end() (string, error) {
 	select {
 	case err := <-s.ended:
 		return s.words.String(), err
-	case <-time.After(60 * time.Second):
+	case <-time.After(3 * time.Minute):
 		_ = s.cmd.Process.Kill()
 		<-s.ended
 		s.t.Fatalf("it does not end:\n%s", s.words.String())
@@ -142,7 +142,7 @@ func TestServerGoesOn(t *testing.T) {
 			s := serve(t, bin, data)
 			tick := time.NewTicker(20 * time.Millisecond)
 			defer tick.Stop()
-			for end := time.Now().Add(60 * time.Second); ; <-tick.C {
+			for end := time.Now().Add(3 * time.Minute); ; <-tick.C {
 				if h, ok := s.health(); ok && h.Applied >= want && h.ReadModels >= want {
 					break
 				}
@@ -242,7 +242,7 @@ func TestNewerEventStopsDeciding(t *testing.T) {
 	s := serve(t, program(t), data, "--alert-webhook", hook.URL, "--alert-lag", "1s")
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for end := time.Now().Add(60 * time.Second); ; <-tick.C {
+	for end := time.Now().Add(3 * time.Minute); ; <-tick.C {
 		if h, ok := s.health(); !ok && strings.Contains(h.Error, "vm.teleported.v1") && strings.Contains(h.Error, "start that version, nothing is lost") && h.ReadModels == h.Applied {
 			break
 		} else if time.Now().After(end) {
@@ -251,13 +251,15 @@ func TestNewerEventStopsDeciding(t *testing.T) {
 			t.Fatalf("health: %+v\n%s", h, words)
 		}
 	}
-	select {
-	case text := <-alarm:
-		if !strings.Contains(text, `"rule":"stopped"`) || !strings.Contains(text, "vm.teleported.v1") {
-			t.Errorf("alarm: %s", text)
+	late := time.After(3 * time.Minute)
+	for told := false; !told; { // a slow database or a full disk may be told of first
+		select {
+		case text := <-alarm:
+			told = strings.Contains(text, `"rule":"stopped"`) && strings.Contains(text, "vm.teleported.v1")
+		case <-late:
+			t.Error("nobody was told that deciding has stopped")
+			told = true
 		}
-	case <-time.After(60 * time.Second):
-		t.Error("nobody was told that deciding has stopped")
 	}
 	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
