@@ -50,21 +50,22 @@ func differs(t *testing.T, db *sql.DB, name string) string {
 	if err != nil {
 		return err.Error()
 	}
-	for _, d := range all {
-		here := fmt.Sprint(d.State, d.MemoryMiB, d.VCPUs, d.Weight, d.UUID, d.DomID)
-		there := fmt.Sprint(text(vm, "state"), text(vm, "memory_mib"), text(vm, "vcpus"), text(vm, "weight"), text(vm, "id"), text(vm, "domid"))
-		if strings.ReplaceAll(here, " ", "") != strings.ReplaceAll(there, " ", "") {
-			return fmt.Sprintf("xl says %s, the log says %s", here, there)
-		}
-		if fmt.Sprint(sqlState, sqlHost, mem, vcpus, weight) != fmt.Sprint(text(vm, "state"), text(vm, "host_name"), d.MemoryMiB, d.VCPUs, d.Weight) {
-			return fmt.Sprintf("MariaDB says %s on %s, %d MiB, %d vCPUs, weight %d; xl says %s", sqlState, sqlHost, mem, vcpus, weight, here)
-		}
-		if !d.Stamped || d.Epoch.String() != text(vm, "epoch") {
-			return fmt.Sprintf("xenstore says epoch %s, the log says %s", d.Epoch, text(vm, "epoch"))
-		}
-		return ""
+	if len(all) != 1 {
+		return fmt.Sprintf("host %s has %d domains of %s, must have one", text(vm, "host_name"), len(all), name)
 	}
-	return fmt.Sprintf("host %s has no domain of %s", text(vm, "host_name"), name)
+	d := all[0]
+	here := fmt.Sprint(d.State, d.MemoryMiB, d.VCPUs, d.Weight, d.UUID, d.DomID)
+	there := fmt.Sprint(text(vm, "state"), text(vm, "memory_mib"), text(vm, "vcpus"), text(vm, "weight"), text(vm, "id"), text(vm, "domid"))
+	if strings.ReplaceAll(here, " ", "") != strings.ReplaceAll(there, " ", "") {
+		return fmt.Sprintf("xl says %s, the log says %s", here, there)
+	}
+	if fmt.Sprint(sqlState, sqlHost, mem, vcpus, weight) != fmt.Sprint(text(vm, "state"), text(vm, "host_name"), d.MemoryMiB, d.VCPUs, d.Weight) {
+		return fmt.Sprintf("MariaDB says %s on %s, %d MiB, %d vCPUs, weight %d; xl says %s", sqlState, sqlHost, mem, vcpus, weight, here)
+	}
+	if !d.Stamped || d.Epoch.String() != text(vm, "epoch") {
+		return fmt.Sprintf("xenstore says epoch %s, the log says %s", d.Epoch, text(vm, "epoch"))
+	}
+	return ""
 }
 
 // TestLife: a PVH guest from creation to deletion.
