@@ -22,6 +22,7 @@ const (
 	ActorNetboot   = "system:netboot"
 	ActorPower     = "system:power"
 	ActorBootstrap = "system:bootstrap"
+	ActorServer    = "system:server"
 
 	systemPrefix  = "system:"
 	machinePrefix = "machine:"

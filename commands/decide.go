@@ -19,6 +19,9 @@ func init() { // a table that its own entries refer to cannot be a plain variabl
 	verbs = map[string]entry{
 		"log.open":                   verb(user(events.RoleAdmin).or(ActorBootstrap), decideOpenLog),
 		"log.settle":                 verb(user(events.RoleAdmin), decideSettleLog),
+		"log.raise_level":            verb(user(events.RoleAdmin), decideRaiseLevel),
+		"server.announce":            verb(internal(ActorServer), decideAnnounceServer),
+		"server.remove":              verb(user(events.RoleAdmin), decideRemoveServer),
 		"account.create":             verb(user(events.RoleAdmin), decideCreateAccount),
 		"account.delete":             verb(user(events.RoleAdmin), decideDeleteAccount),
 		"user.create":                verb(user(events.RoleAdmin).or(ActorBootstrap), decideCreateUser),
@@ -176,7 +179,10 @@ func (d *decision) run() error {
 			return err
 		}
 	}
-	return e.decide(d, a)
+	if err := e.decide(d, a); err != nil {
+		return err
+	}
+	return d.readable()
 }
 
 // tooOld refuses a UUIDv7 that is older than what the index of ids remembers: nobody could say whether it was decided before.

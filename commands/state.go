@@ -11,6 +11,7 @@ type State struct {
 	term    uint64
 	cause   string    // of the term
 	settled bool      // nothing of a lost part of the log has to be found out
+	level   int       // of the log: events of higher ones are not written yet
 	last    uint64    // number of the last decision folded
 	time    time.Time // of its block
 
@@ -18,6 +19,9 @@ type State struct {
 	seen     seenIndex
 	pending  []Command // reactions that are not decided yet, in order
 	due      deadlines
+
+	servers map[string]*Server // by name
+	levels  levels
 
 	accounts  map[events.AccountID]*Account
 	users     map[events.UserID]*User
@@ -48,6 +52,8 @@ func NewState() *State {
 	return &State{
 		versions:  map[events.Ref]uint64{},
 		seen:      newSeenIndex(),
+		servers:   map[string]*Server{},
+		levels:    levels{knows: events.Level},
 		accounts:  map[events.AccountID]*Account{},
 		users:     map[events.UserID]*User{},
 		secrets:   map[string]*Secret{},
@@ -102,8 +108,10 @@ func (s *State) Evolve(r events.Recorded) {
 // fold routes an event to its aggregate.
 func (s *State) fold(e events.Event, r events.Recorded) {
 	switch d := e.Data.(type) {
-	case events.LogOpened, events.LogSettled:
+	case events.LogOpened, events.LogSettled, events.LogLevelRaised:
 		s.foldLog(e)
+	case events.ServerAnnounced, events.ServerRemoved:
+		s.foldServer(e)
 	case events.Unknown:
 		s.unknowns = append(s.unknowns, d.Type)
 	default:

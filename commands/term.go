@@ -28,6 +28,9 @@ func decideOpenLog(d *decision, a OpenLog) error {
 		return invalid("field \"cause\": want reopened")
 	}
 	d.add(events.KindLog, events.LogID, events.LogOpened(a))
+	if a.Term == 1 && d.s.levels.knows > 1 { // there is no older server yet that could not read it
+		d.add(events.KindLog, events.LogID, events.LogLevelRaised{Level: d.s.levels.knows})
+	}
 	return nil
 }
 
@@ -87,11 +90,14 @@ func (s *State) foldLog(e events.Event) {
 	switch d := e.Data.(type) {
 	case events.LogOpened:
 		s.term, s.cause, s.settled = d.Term, d.Cause, d.Cause == events.CauseCreated
+		s.level = max(s.level, 1)
 		for _, vm := range s.vms {
 			vm.base = vm.counter
 		}
 	case events.LogSettled:
 		s.settled = true
+	case events.LogLevelRaised:
+		s.level = d.Level
 	}
 }
 

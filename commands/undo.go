@@ -46,6 +46,8 @@ type inverse func(u Undoing) ([]Step, string)
 var inverses = map[string]inverse{
 	"log.open":              never("a term of the log is for ever"),
 	"log.settle":            never("what was settled of a restored log is for ever"),
+	"log.raise_level":       never("the log may hold events of its level already, which older servers cannot read"),
+	"server.remove":         never("a server that runs makes itself known again within half a minute"),
 	"account.create":        created("delete"),
 	"account.delete":        undoDeleteAccount,
 	"user.create":           undoCreateUser,

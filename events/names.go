@@ -9,6 +9,9 @@ import (
 var decoders = map[string]func(json.RawMessage) (Payload, error){
 	"log.opened.v1":              decode[LogOpened],
 	"log.settled.v1":             decode[LogSettled],
+	"log.level_raised.v1":        decode[LogLevelRaised],
+	"server.announced.v1":        decode[ServerAnnounced],
+	"server.removed.v1":          decode[ServerRemoved],
 	"account.created.v1":         decode[AccountCreated],
 	"account.deleted.v1":         decode[AccountDeleted],
 	"user.created.v1":            decode[UserCreated],

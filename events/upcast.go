@@ -13,7 +13,7 @@ import (
 // data: what the old version did not say stays unsaid.
 //
 // To change an event so that old readers could not read it: leave its samples as they are, give the type the next version's name, write
-// the upcaster from the version before, and add samples of the new version.
+// the upcaster from the version before, add samples of the new version, and give its name a level (see Level).
 var upcasters = map[string]func(json.RawMessage) (json.RawMessage, error){}
 
 // vocabulary is what can be read.
@@ -89,6 +89,11 @@ func (v vocabulary) validate() error {
 		}
 		if version >= highest[base] {
 			return fmt.Errorf("event %s: it is upcast, and no higher version is decoded", name)
+		}
+	}
+	for name, level := range levels {
+		if _, known := v.decoders[name]; !known || level < 2 || level > Level {
+			return fmt.Errorf("event %s: it belongs to level %d: want a known event and a level from 2 to %d", name, level, Level)
 		}
 	}
 	for base, top := range highest {

@@ -35,15 +35,16 @@ type fixture struct {
 	rows     memory
 	number   uint64
 	versions map[events.Ref]uint64
+	term     uint64 // of its decisions
 }
 
 func given(t *testing.T) *fixture {
-	return &fixture{t, memory{}, 0, map[events.Ref]uint64{}}
+	return &fixture{t, memory{}, 0, map[events.Ref]uint64{}, 1}
 }
 
 func (x *fixture) decide(d events.Decision) error {
 	x.number++
-	r := &events.Recorded{Number: x.number, Term: 1, Time: time.Date(2026, 1, 1, 0, 0, int(x.number), 0, time.UTC), Decision: d}
+	r := &events.Recorded{Number: x.number, Term: x.term, Time: time.Date(2026, 1, 1, 0, 0, int(x.number), 0, time.UTC), Decision: d}
 	for _, p := range Parts(r) {
 		if _, err := ApplyPart(x.rows, r, p); err != nil {
 			return err
@@ -183,6 +184,31 @@ func TestTerms(t *testing.T) {
 	x.on(events.KindLog, events.LogID, events.LogSettled{Term: 2, Unreported: []events.MachineID{"h"}})
 	if r := row(); !r.Settled || r.SettledAt == nil || string(r.Unreported) != `["h"]` {
 		t.Fatalf("settled: %+v", r)
+	}
+}
+
+// A level belongs to the log, and a later term has it too.
+func TestLevels(t *testing.T) {
+	x := withVM(t)
+	level := func(term string) int { return x.rows[termTable][term].(*Term).Level }
+	x.on(events.KindServer, "s1", events.ServerAnnounced{Release: "1", Level: 1})
+	first := *x.rows[serverTable]["s1"].(*Server)
+	x.on(events.KindServer, "s1", events.ServerAnnounced{Release: "2", Level: 2})
+	if s := x.rows[serverTable]["s1"].(*Server); s.Release != "2" || s.Level != 2 || s.KnownAt != first.KnownAt {
+		t.Fatalf("upgraded: %+v, was %+v", s, first)
+	}
+	x.on(events.KindLog, events.LogID, events.LogOpened{Term: 2, Cause: events.CauseReopened})
+	x.term = 2
+	x.on(events.KindLog, events.LogID, events.LogLevelRaised{Level: 2})
+	if level("000002") != 2 {
+		t.Fatalf("level %d, want 2", level("000002"))
+	}
+	x.on(events.KindLog, events.LogID, events.LogOpened{Term: 3, Cause: events.CauseReopened})
+	if level("000003") != 2 {
+		t.Fatalf("level %d in the next term, want 2", level("000003"))
+	}
+	if x.on(events.KindServer, "s1", events.ServerRemoved{}); x.rows[serverTable]["s1"] != nil {
+		t.Fatal("a removed server has a row")
 	}
 }
 

@@ -36,6 +36,8 @@ var good = map[string][]string{
 		`{"machine":"` + machineID + `","action":"cycle"}`, `{"machine":"` + machineID + `","action":"status"}`},
 	"log.open":          {`{"term":2,"cause":"reopened"}`},
 	"log.settle":        {`{"term":2}`},
+	"log.raise_level":   {`{"level":2}`},
+	"server.remove":     {`{"server":"s3"}`},
 	"fabric.create":     {`{"name":"san","transport":"srp","subnet":"10.77.2.0/24","mtu":4200}`, `{"name":"san2","transport":"iscsi","subnet":"10.0.0.0/8"}`},
 	"fabric.delete":     {`{"fabric":"` + vmID + `"}`},
 	"fabric.join":       {`{"fabric":"` + vmID + `","machine":"` + machineID + `","mac":"52:54:00:12:34:56","address":"10.77.2.11"}`, `{"fabric":"` + vmID + `","machine":"` + machineID + `","mac":"52:54:00:12:34:56"}`},

@@ -76,7 +76,7 @@ func TestHistoryIsScoped(t *testing.T) {
 		"why, another's intent":  {"read.ann.log.why", `{"intent":"theirs-create"}`, events.CodeNotFound, 0},
 		"why, of the platform":   {"read.guest.log.why", `{"number":2}`, "", 1},
 		"no such user":           {"read.mallory.log.history", `{"kind":"vm","id":"web"}`, events.CodeUnauthorized, 0},
-		"no such kind":           {"read.admin.log.history", `{"kind":"secret","id":"x"}`, events.CodeInvalid, 0},
+		"no such kind":           {"read.admin.log.history", `{"kind":"grant","id":"x"}`, events.CodeInvalid, 0},
 		"no id":                  {"read.admin.log.history", `{"kind":"vm"}`, events.CodeInvalid, 0},
 		"limit too large":        {"read.admin.log.history", `{"kind":"vm","id":"web","limit":1001}`, events.CodeInvalid, 0},
 		"limit below":            {"read.admin.log.why", `{"number":1,"limit":-1}`, events.CodeInvalid, 0},

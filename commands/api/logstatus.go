@@ -30,7 +30,11 @@ func logStatusError(o events.Outcome) wire.LogStatus { return wire.LogStatus{Err
 
 // LogStatusOf tells it from the fold.
 func LogStatusOf(s *commands.State) wire.LogStatus {
-	a := wire.LogStatus{Applied: s.Next() - 1, Term: s.Term(), Cause: s.Cause(), Settled: s.Settled(), Unreported: []string{}, Lost: []wire.LostGrant{}}
+	a := wire.LogStatus{Applied: s.Next() - 1, Term: s.Term(), Cause: s.Cause(), Settled: s.Settled(), Level: s.Level(),
+		Servers: []wire.Server{}, Unreported: []string{}, Lost: []wire.LostGrant{}}
+	for _, v := range s.Servers() {
+		a.Servers = append(a.Servers, wire.Server(v))
+	}
 	if a.Settled && a.Term == 1 {
 		return a
 	}

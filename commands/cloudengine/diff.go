@@ -21,7 +21,8 @@ import (
 var rowKinds = map[string]events.Kind{
 	"vm": events.KindVM, "machine": events.KindMachine, "host": events.KindHost, "template": events.KindTemplate, "user": events.KindUser,
 	"secret": events.KindSecret, "operation": events.KindOperation, "op": events.KindOperation, "grant": projections.KindGrant, "orphan": projections.KindOrphan,
-	"bootimage": events.KindBootimage, "discovered": events.KindDiscovered,
+	"bootimage": events.KindBootimage, "discovered": events.KindDiscovered, "server": events.KindServer,
+	"fabric": events.KindFabric, "disk": events.KindDisk, "pool": events.KindPool, "array": events.KindArray, "volume": events.KindVolume,
 }
 
 // diffFlags are the two moments, and how much is told.
@@ -84,7 +85,7 @@ func (a *app) diffQuestion(ctx context.Context, c *client.Client, words []string
 		kind, ok = events.KindAccount, true
 	}
 	if !ok {
-		return q, usagef("%q: want vm, machine, host, template, user, secret, operation, grant, orphan, bootimage, discovered, account or cloud", words[0])
+		return q, usagef("%q: want %s, account, or cloud", words[0], kindWords(rowKinds))
 	}
 	id := ""
 	if whole, err := uuid.Parse(words[1]); err == nil {

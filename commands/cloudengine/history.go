@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"cloudengine/commands/api/client"
@@ -19,8 +22,15 @@ import (
 // logKinds are the words for kinds of objects that have a history.
 var logKinds = map[string]events.Kind{
 	"vm": events.KindVM, "machine": events.KindMachine, "host": events.KindHost, "template": events.KindTemplate,
-	"account": events.KindAccount, "operation": events.KindOperation, "op": events.KindOperation,
-	"bootimage": events.KindBootimage, "discovered": events.KindDiscovered,
+	"account": events.KindAccount, "operation": events.KindOperation, "op": events.KindOperation, "user": events.KindUser, "secret": events.KindSecret,
+	"bootimage": events.KindBootimage, "discovered": events.KindDiscovered, "server": events.KindServer,
+	"fabric": events.KindFabric, "disk": events.KindDisk, "pool": events.KindPool, "array": events.KindArray, "volume": events.KindVolume,
+}
+
+// kindWords lists the words for kinds, for people.
+func kindWords(kinds map[string]events.Kind) string {
+	all := slices.Sorted(maps.Keys(kinds))
+	return strings.Join(all[:len(all)-1], ", ") + " or " + all[len(all)-1]
 }
 
 // pageSize is how many decisions are asked for at once.
@@ -33,8 +43,7 @@ func (a *app) historyCommand() *cobra.Command {
 	var timeout time.Duration
 	cmd := &cobra.Command{
 		Use: "history KIND NAME|ID", Short: "Tell all that happened to one object, in the order of the log", Args: cobra.ExactArgs(2),
-		Long: `Tell all events of one object (vm, machine, host, template, account, operation, bootimage or discovered) in the order of the log, and what was refused
-about it. The server reads the log for it, so the answer cannot disagree with the log. What was deleted has no name any more: give its id.
+		Long: `Tell all events of one object (vm, machine, host, account, volume and every other kind) in the order of the log, and what was refused about it. The server reads the log for it, so the answer cannot disagree with the log. What was deleted has no name any more: give its id.
 -o json and -o yaml print the decisions. --diff prints what each event changed; "?" is what cannot be told from the events.`,
 		Example: "  cloudengine history vm web1\n  cloudengine history vm web1 --diff\n  cloudengine history machine host1 --last 20 -o json",
 		RunE: func(cmd *cobra.Command, words []string) error {
@@ -83,7 +92,7 @@ about it. The server reads the log for it, so the answer cannot disagree with th
 func (a *app) object(ctx context.Context, c *client.Client, word, ref string) (events.Ref, error) {
 	kind, ok := logKinds[word]
 	if !ok {
-		return events.Ref{}, usagef("%q: want vm, machine, host, template, account or operation", word)
+		return events.Ref{}, usagef("%q: want %s", word, kindWords(logKinds))
 	}
 	if id, err := uuid.Parse(ref); err == nil {
 		return events.Ref{Kind: kind, ID: id.String()}, nil
@@ -91,6 +100,9 @@ func (a *app) object(ctx context.Context, c *client.Client, word, ref string) (e
 	r, err := a.find(ctx, c, kind, ref)
 	var no *client.Refusal
 	if errors.As(err, &no) && no.Outcome.Code == events.CodeNotFound {
+		if kind == events.KindServer || kind == events.KindBootimage || kind == events.KindDiscovered { // their ids are no UUIDs: it may be one
+			return events.Ref{Kind: kind, ID: ref}, nil
+		}
 		return events.Ref{}, fmt.Errorf("%w (what was deleted has no name any more: give its whole id, \"op list\" tells it)", err)
 	}
 	if err != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -17,7 +18,7 @@ import (
 // logCommand is for what concerns the log as a whole.
 func (a *app) logCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "log", Short: "The term of the log, and what a restore left to be found out",
+		Use: "log", Short: "The term and the level of the log, and what a restore left to be found out",
 		Long: `The log is in a term. A restore from a backup begins a new one, and so does "log reopen" after the loss of the log's end. What the
 lost part had started is not known then, so nothing is started before the new term is settled:
 
@@ -60,8 +61,53 @@ started before the term is settled.`,
 		},
 	}
 	reopening.add(reopen)
-	cmd.AddCommand(status, settle, reopen)
+	cmd.AddCommand(status, settle, reopen, a.raiseLevel())
 	return cmd
+}
+
+func (a *app) raiseLevel() *cobra.Command {
+	var f intentFlags
+	cmd := &cobra.Command{
+		Use: "raise-level [LEVEL]", Short: "Let the log hold what a new release brings, after all servers were upgraded", Args: cobra.MaximumNArgs(1),
+		Long: `A new release may write events that older ones cannot read. It does so only when the log's level allows it, so servers of both releases
+serve one log while you upgrade them one by one, and you can go back. When all run the new release and you do not want to go back, raise
+the level: to LEVEL, or to the highest that every server knows. It never falls again; a server of an older release then stops, and says why.`,
+		Example: "  cloudengine log raise-level\n  cloudengine log raise-level 3 --dry-run",
+		RunE: func(cmd *cobra.Command, words []string) error {
+			return a.withLog(cmd.Context(), func(ctx context.Context, c *client.Client, s wire.LogStatus) error {
+				to, err := levelTo(s, words)
+				if err != nil {
+					return err
+				}
+				if to == s.Level {
+					a.talk("the log is at level %d, the highest that every server knows: there is nothing to raise", s.Level)
+					return nil
+				}
+				_, err = a.send(ctx, c, &f, intent{events.KindLog, "raise_level", commands.RaiseLevel{Level: to}, "", "log"})
+				return err
+			})
+		},
+	}
+	f.add(cmd)
+	return cmd
+}
+
+// levelTo is the level that is asked for, or the highest that all servers know.
+func levelTo(s wire.LogStatus, words []string) (int, error) {
+	if len(words) > 0 {
+		to, err := strconv.Atoi(words[0])
+		if err != nil {
+			return 0, usagef("level %s: want a number", words[0])
+		}
+		return to, nil
+	}
+	to := 0
+	for _, v := range s.Servers {
+		if to == 0 || v.Level < to {
+			to = v.Level
+		}
+	}
+	return max(to, s.Level), nil
 }
 
 func (a *app) withLog(ctx context.Context, f func(context.Context, *client.Client, wire.LogStatus) error) error {
@@ -90,8 +136,11 @@ func (a *app) printLogStatus(s wire.LogStatus) error {
 	if !s.Settled {
 		settled = "NOT settled: nothing is started"
 	}
-	if _, err := fmt.Fprintf(a.out, "term %d (%s), %s, %d decisions\n", s.Term, s.Cause, settled, s.Applied); err != nil {
+	if _, err := fmt.Fprintf(a.out, "term %d (%s), %s, level %d, %d decisions\n", s.Term, s.Cause, settled, s.Level, s.Applied); err != nil {
 		return err
+	}
+	if to, err := levelTo(s, nil); err == nil && to > s.Level {
+		a.talk("every server knows level %d: raise it when you do not want to go back to the older release (log raise-level)", to)
 	}
 	if len(s.Unreported) > 0 && s.Term > 1 {
 		a.talk("not reported in this term: %s", strings.Join(s.Unreported, ", "))

@@ -78,7 +78,7 @@ Exit codes: 0 ok, 1 error, 2 usage, 3 not found, 4 conflict, 5 refused by a guar
 	root.AddCommand(a.serverCommands()...)
 	root.AddCommand(a.bootimageCommand())
 	root.AddCommand(a.vmCommand(), a.machineCommand(), a.hostCommand(), a.templateCommand(), a.accountCommand(), a.userCommand(),
-		a.secretCommand(), a.grantCommand(), a.opCommand(), a.feedCommand(), a.watchCommand(), a.verifyCommand(), a.projectionCommand(), a.parkedCommand(), a.auditCommand(), a.logCommand(), a.schemaCommand(), a.historyCommand(), a.whyCommand(), a.diffCommand(), a.undoCommand(), a.initCommand(), a.checkCommand(), a.caCommand(), a.serveCommand(), a.rackCommand(), a.versionCommand())
+		a.secretCommand(), a.grantCommand(), a.opCommand(), a.feedCommand(), a.watchCommand(), a.verifyCommand(), a.projectionCommand(), a.parkedCommand(), a.auditCommand(), a.logCommand(), a.serverCommand(), a.schemaCommand(), a.historyCommand(), a.whyCommand(), a.diffCommand(), a.undoCommand(), a.initCommand(), a.checkCommand(), a.caCommand(), a.serveCommand(), a.rackCommand(), a.versionCommand())
 	root.AddCommand(a.storageCommands()...)
 	for _, c := range root.Commands() {
 		usageErrors(c)

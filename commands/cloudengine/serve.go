@@ -8,9 +8,11 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
+	"cloudengine/commands"
 	"cloudengine/events"
 
 	"github.com/spf13/cobra"
@@ -96,6 +98,9 @@ func (o *serveOptions) check(onCommandLine bool) error {
 		if _, _, err := net.SplitHostPort(address); err != nil {
 			return usagef("--%s %s: want host:port", flag, address)
 		}
+	}
+	if !regexp.MustCompile(commands.ArgsLimits().Name).MatchString(o.name) {
+		return usagef("--name %s: want 1 to 63 of a-z, 0-9 and \"-\", with a letter or digit at both ends", o.name)
 	}
 	if (o.cluster == "") != (len(o.routes) == 0) {
 		return usagef("--cluster and --routes belong together")

@@ -136,6 +136,7 @@ func (s *server) startPlane(ctx context.Context) error {
 	if err := s.plane.Dispatch.Wait(ctx, 2); err != nil { // the log is open, and there is an administrator
 		return fmt.Errorf("wait for the log to be opened: %w", err)
 	}
+	s.announced(ctx)
 	return errors.Join(s.keepAdminKey(key, made), s.noteRestored(ctx, restored))
 }
 

@@ -240,20 +240,30 @@ func TestRestoredLogOpensANewTerm(t *testing.T) {
 
 // Who does not know all that is in the log decides nothing, and says so.
 func TestALogOfANewerVersionStops(t *testing.T) {
+	for what, e := range map[string]events.Event{
+		"vm.teleported.v1": {Aggregate: events.Ref{Kind: events.KindVM, ID: "v"}, Version: 1, Type: "vm.teleported.v1",
+			Data: events.Unknown{Type: "vm.teleported.v1", Raw: json.RawMessage("{}")}},
+		"to level 1000": events.New(events.KindLog, events.LogID, 2, events.LogLevelRaised{Level: 1000}),
+	} {
+		t.Run(what, func(t *testing.T) { stopsAt(t, what, e) })
+	}
+}
+
+// stopsAt appends an event of a newer version and has it read by a dispatcher that starts.
+func stopsAt(t *testing.T, says string, e events.Event) {
 	log := &memoryLog{}
 	first := newRig(t, log, nil).active()
 	first.cease() // and goes on reading: what is appended behind its back needs the lock
 	log.mu.Lock()
 	end := log.end()
 	next := &events.Block{Format: events.Format, Term: 1, First: end.Number + 1, Time: end.Time, Prev: end.Digest, Decisions: []events.Decision{{
-		Intent: id(1), Actor: "admin", Kind: events.KindVM, Verb: "teleport", Outcome: events.Outcome{Status: events.Accepted},
-		Events: []events.Event{{Aggregate: events.Ref{Kind: events.KindVM, ID: "v"}, Version: 1, Type: "vm.teleported.v1", Data: events.Unknown{Type: "vm.teleported.v1", Raw: json.RawMessage("{}")}}},
+		Intent: id(1), Actor: "admin", Kind: e.Aggregate.Kind, Verb: "teleport", Outcome: events.Outcome{Status: events.Accepted}, Events: []events.Event{e},
 	}}}
 	must(t, log.put(next))
 	log.mu.Unlock()
 	r := newRig(t, log, nil)
 	r.wait("it to stop", func() bool { return r.d.Status().Stopped != nil })
-	if err := r.d.Status().Stopped; !errors.Is(err, dispatch.ErrNewer) || !strings.Contains(err.Error(), "vm.teleported.v1") {
+	if err := r.d.Status().Stopped; !errors.Is(err, dispatch.ErrNewer) || !strings.Contains(err.Error(), says) {
 		t.Fatalf("stopped: %v", err)
 	}
 	log.mu.Lock()

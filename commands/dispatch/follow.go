@@ -121,12 +121,17 @@ func (d *Dispatcher) catchUp(ctx context.Context) error {
 // ErrNewer says that a newer version of the program has written to the log.
 var ErrNewer = errors.New("the log was written by a newer version of this program")
 
-// stopOnUnknown stops when the log holds what a newer version wrote: deciding without it could break what it stands for.
+// stopOnUnknown stops when the log holds, or may hold, what a newer version wrote: deciding without it could break what it stands for.
 func (d *Dispatcher) stopOnUnknown(recorded []events.Recorded) {
 	for _, r := range recorded {
 		for _, e := range r.Events {
-			if u, ok := e.Data.(events.Unknown); ok {
-				d.stop(fmt.Errorf("%w: decision %d has an event of type %s, which this version does not know; start that version, nothing is lost", ErrNewer, r.Number, u.Type))
+			switch p := e.Data.(type) {
+			case events.Unknown:
+				d.stop(fmt.Errorf("%w: decision %d has an event of type %s, which this version does not know; start that version, nothing is lost", ErrNewer, r.Number, p.Type))
+			case events.LogLevelRaised:
+				if p.Level > events.Level {
+					d.stop(fmt.Errorf("%w: decision %d raised the log to level %d, and this version knows %d; start one that knows it, nothing is lost", ErrNewer, r.Number, p.Level, events.Level))
+				}
 			}
 		}
 	}

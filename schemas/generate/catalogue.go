@@ -37,6 +37,7 @@ var kinds = []struct {
 	{events.KindSecret, "Sealed values; only their fingerprints are in the log."},
 	{events.KindOperation, "What an accepted intent asked for, while it goes on. The id is the intent's."},
 	{events.KindLog, "The log itself."},
+	{events.KindServer, "Managing servers: which release each runs. The id is the server's name."},
 }
 
 const intro = `# Catalogue of events and commands

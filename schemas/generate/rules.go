@@ -69,6 +69,8 @@ var rules = map[string]rule{
 	"commands.StopOrphan.UUID":          {says: "UUID of the domain", format: "uuid", pattern: uuidPattern},
 	"commands.AdoptOrphan.UUID":         {says: "UUID of the domain", format: "uuid", pattern: uuidPattern},
 	"commands.AdoptOrphan.VM":           {says: "id of the VM that it becomes the domain of; it must have none"},
+	"commands.RaiseLevel.Level":         {min: "2", max: "1000000"},
+	"commands.ServerRef.Server":         named("name of the server"),
 	"commands.CreateVM.Name":            named("name, unique in its account"),
 	"commands.CreateVM.Type":            {says: "domain type", values: "events.TypePV"},
 	"commands.CreateVM.VCPUs":           {says: "virtual CPUs; 0 or left out: " + strconv.Itoa(limits.DefaultVCPUs), min: "0", max: n(limits.VCPUs)},
@@ -239,6 +241,7 @@ var fieldSays = map[string]string{
 
 // verbSays is for commands that share their arguments' type with others.
 var verbSays = map[string]string{
+	"server.remove":  "Forgets a server that is gone for good. One that runs makes itself known again.",
 	"machine.remove": "Makes a machine unknown. Refused while VMs run on it, or may run on it.",
 	"host.cordon":    "Takes a host out of placement; what runs goes on.",
 	"host.uncordon":  "Puts a host back into placement.",

@@ -11,9 +11,18 @@ type LogStatus struct {
 	Term       uint64          `json:"term"`
 	Cause      string          `json:"cause"`      // of the term: created, restored, reopened
 	Settled    bool            `json:"settled"`    // VMs may be started
+	Level      int             `json:"level"`      // of the log
+	Servers    []Server        `json:"servers"`    // that made themselves known and are not removed
 	Unreported []string        `json:"unreported"` // names of machines that have not said in this term what they run
 	Lost       []LostGrant     `json:"lost"`       // domains that run under grants that the log has lost
 	Error      *events.Outcome `json:"error,omitempty"`
+}
+
+// Server is a managing server.
+type Server struct {
+	Name    string `json:"name"`
+	Release string `json:"release"`
+	Level   int    `json:"level"` // the highest level of the log that it can read and write
 }
 
 // LostGrant is a domain that runs under a grant of a part of the log that is lost.
