@@ -37,7 +37,7 @@ func run(ctx context.Context) error {
 		found = append(found, "not formatted (run gofmt -w):\n"+string(unformatted))
 	}
 	checks := [][]string{{"vet", "./..."}, {"tool", "staticcheck", "./..."}}
-	if lab := labPackages(strings.Fields(string(files))); len(lab) > 0 {
+	if lab := labPackages(existing(strings.Fields(string(files)))); len(lab) > 0 {
 		checks = append(checks, append([]string{"vet", "-tags", "lab"}, lab...))
 	}
 	for _, args := range checks {
