@@ -18,7 +18,8 @@ func (s *System) Apply(ctx context.Context, step workers.Step) error {
 		return workers.Permanent(err)
 	}
 	if step.Kind == StepRevoke {
-		return s.revoke(p[ParamTransport], p[ParamPort], Grant{Machine: events.MachineID(p["machine"]), Initiator: step.Target, Backstore: p[ParamBackstore]})
+		g := Grant{Machine: events.MachineID(p["machine"]), Initiator: step.Target, Backstore: p[ParamBackstore]}
+		return s.revoke(p[ParamTransport], p[ParamPort], g)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

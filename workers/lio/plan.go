@@ -109,7 +109,8 @@ func (p *planner) revoke() {
 				why = "it is not given to this initiator"
 			}
 			if why != "" {
-				p.add(StepRevoke, g.Initiator, why, ParamBackstore, g.Backstore, ParamTransport, port.Transport, ParamPort, port.Name, "machine", string(g.Machine))
+				p.add(StepRevoke, g.Initiator, why, ParamBackstore, g.Backstore, ParamTransport, port.Transport, ParamPort, port.Name,
+					"machine", string(g.Machine))
 			}
 		}
 	}
@@ -195,12 +196,12 @@ func (p *planner) grant() {
 			if !ok || taken[LUN(serial)] != g.Backstore {
 				continue
 			}
-			i := slices.IndexFunc(have.Grants, func(x Grant) bool { return x.Initiator == g.Initiator && x.Backstore == g.Backstore })
-			if p.rebuild[g.Backstore] == "" && i >= 0 && have.Grants[i].Ready && have.Grants[i].Machine == g.Machine && have.Grants[i].Group == g.Group {
+			i := slices.IndexFunc(have.Grants, g.same)
+			if p.rebuild[g.Backstore] == "" && i >= 0 && have.Grants[i].Ready && have.Grants[i].Group == g.Group {
 				continue
 			}
-			p.add(StepGrant, g.Initiator, "it is given to this initiator", ParamBackstore, g.Backstore, ParamTransport, port.Transport, ParamPort, port.Name,
-				"machine", string(g.Machine), "group", g.Group, "serial", serial)
+			p.add(StepGrant, g.Initiator, "it is given to this initiator", ParamBackstore, g.Backstore,
+				ParamTransport, port.Transport, ParamPort, port.Name, "machine", string(g.Machine), "group", g.Group, "serial", serial)
 		}
 	}
 }

@@ -252,8 +252,8 @@ func (k *Kernel) Read(name string) (string, error) {
 	case "info":
 		if dev := k.attrs[dir+"/control"]; dev != "" && k.attrs[dir+"/enable"] == "1" {
 			major, minor, _ := strings.Cut(k.attrs[dir+"/numbers"], ":")
-			return fmt.Sprintf("Status: DEACTIVATED  Max Queue Depth: 0\n        iBlock device: x  UDEV PATH: %s  readonly: 0\n        Major: %s Minor: %s  CLAIMED: IBLOCK",
-				dev, major, minor), nil
+			return fmt.Sprintf("Status: DEACTIVATED  Max Queue Depth: 0\n        iBlock device: x  UDEV PATH: %s  readonly: 0\n"+
+				"        Major: %s Minor: %s  CLAIMED: IBLOCK", dev, major, minor), nil
 		} else if dev != "" {
 			return "Status: DEACTIVATED    UDEV PATH: " + dev + "  readonly: 0\n        Major: 0 Minor: 0", nil
 		}
