@@ -164,7 +164,8 @@ func doc(n uint64, serial string, e desired.Export, to ...events.MachineID) desi
 	}
 	m["to"] = peers
 	body, _ = json.Marshal(m)
-	return desired.Document{Version: 1, Machine: node, Kind: desired.KindExport, ID: string(id), Generation: events.Generation{Term: 1, Number: n}, Body: body}
+	g := events.Generation{Term: 1, Number: n}
+	return desired.Document{Version: 1, Machine: node, Kind: desired.KindExport, ID: string(id), Generation: g, Body: body}
 }
 
 func epoch(n uint64) events.Epoch { return events.Epoch{Term: 1, Counter: n} }
