@@ -82,7 +82,7 @@ func guestKernel(kernel *deb, o Options, dest string) error {
 			return err
 		}
 		var plain bytes.Buffer
-		if err := vmlinux(&plain, packed); err != nil {
+		if err := Vmlinux(&plain, packed); err != nil {
 			return err
 		}
 		if err := writeFrom(cached+".tmp", &plain); err != nil {
