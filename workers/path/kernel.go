@@ -1,0 +1,86 @@
+package path
+
+import (
+	"fmt"
+	"strings"
+
+	"cloudengine/workers/dm"
+)
+
+// Kernel is the device-mapper of this machine. Its zero value is ready.
+type Kernel struct{}
+
+var _ Mapper = Kernel{}
+
+// List gives our devices with what the kernel says of their paths.
+func (k Kernel) List() ([]Device, error) {
+	all, err := dm.List()
+	if err != nil {
+		return nil, err
+	}
+	var out []Device
+	for _, d := range all {
+		_, array := arrayOf(d.UUID)
+		_, volume := volumeOf(d.UUID)
+		if !array && !volume {
+			continue
+		}
+		x := Device{Name: d.Name, UUID: d.UUID, DevNo: d.Number(), Open: d.Open, Unsettled: d.Suspended || d.Pending, Table: d.Table}
+		if array && len(d.Table) > 0 {
+			x.Paths, err = k.Paths(d.Name)
+			if dm.IsGone(err) {
+				continue
+			}
+			if err != nil {
+				return nil, err
+			}
+		}
+		out = append(out, x)
+	}
+	return out, nil
+}
+
+// Paths reads the status of a map.
+func (Kernel) Paths(name string) ([]Path, error) {
+	status, err := dm.Status(name)
+	if err != nil {
+		return nil, err
+	}
+	if len(status) != 1 || status[0].Type != typeMultipath {
+		return nil, fmt.Errorf("read paths of %s: %w", name, errTable)
+	}
+	return parsePaths(status[0].Params)
+}
+
+// Create makes a device and its node.
+func (Kernel) Create(name, uuid string, table []Line) error { return dm.Create(name, uuid, table) }
+
+// Swap lets what waits go on waiting.
+func (Kernel) Swap(name string, table []Line) error { return dm.Swap(name, table) }
+
+// Reload waits for what is under way.
+func (Kernel) Reload(name string, table []Line) error { return dm.Reload(name, table) }
+
+// Tell sends a message to the device's target.
+func (Kernel) Tell(name, text string) error { return dm.Message(name, text) }
+
+// Remove takes the device and its node away.
+func (Kernel) Remove(name string) error { return dm.Remove(name) }
+
+// Node makes the device's node if it is not there.
+func (Kernel) Node(name string) error { return dm.Node(name) }
+
+// Status writes the kernel's own words about each map, for people.
+func (Kernel) Status() (string, error) {
+	all, err := dm.List()
+	if err != nil {
+		return "", err
+	}
+	b := &strings.Builder{}
+	for _, d := range all {
+		if status, err := dm.Status(d.Name); err == nil {
+			fmt.Fprintf(b, "%s %s open %d: %s\n", d.Name, d.Number(), d.Open, printTable(status))
+		}
+	}
+	return b.String(), nil
+}
