@@ -19,10 +19,11 @@ import (
 // BootConfigPath is where a machine finds what netboot told it about itself (boot.json).
 const BootConfigPath = "/etc/cloudengine/boot.json"
 
-// File is a regular file to be added to an initramfs; it is owned by root and has mode 0600.
+// File is a regular file to be added to an initramfs; it is owned by root and has mode 0600, or 0700 if it is a program.
 type File struct {
-	Path string // absolute, slash-separated, clean
-	Data []byte
+	Path    string // absolute, slash-separated, clean
+	Data    []byte
+	Program bool
 }
 
 // AppendFiles returns an initramfs that holds what initrd holds and then the given files, and its size in bytes.
@@ -89,7 +90,11 @@ func fileRecords(files []File) ([]cpio.Record, error) {
 		records = append(records, cpio.Directory(strings.TrimPrefix(d, "/"), 0o755))
 	}
 	for _, f := range sorted {
-		records = append(records, cpio.StaticFile(strings.TrimPrefix(f.Path, "/"), string(f.Data), 0o600))
+		mode := uint64(0o600)
+		if f.Program {
+			mode = 0o700
+		}
+		records = append(records, cpio.StaticFile(strings.TrimPrefix(f.Path, "/"), string(f.Data), mode))
 	}
 	for i := range records {
 		records[i].Ino = uint64(i + 1)

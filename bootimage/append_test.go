@@ -13,7 +13,7 @@ import (
 func TestAppendFiles(t *testing.T) {
 	files := []bootimage.File{
 		{Path: bootimage.BootConfigPath, Data: []byte(`{"machine":"m"}`)},
-		{Path: "/etc/cloudengine/a", Data: nil},
+		{Path: "/etc/cloudengine/a", Data: nil, Program: true},
 	}
 	for _, base := range []string{"", "x", "xyz", "xyzw"} {
 		r, size, err := bootimage.AppendFiles(bytes.NewReader([]byte(base)), int64(len(base)), files...)
@@ -53,6 +53,9 @@ func checkArchive(t *testing.T, archive []byte) {
 		if names[i] != want[i] {
 			t.Fatalf("names %v, want %v", names, want)
 		}
+	}
+	if mode := records[2].Mode; mode != cpio.S_IFREG|0o700 {
+		t.Errorf("a program has mode %o", mode)
 	}
 	last := records[3]
 	if last.Mode != cpio.S_IFREG|0o600 || last.UID != 0 || last.MTime != 0 {

@@ -1,6 +1,8 @@
 package build
 
-// This file is the list of what is in the image; the rest of the package is how it gets there.
+import "maps"
+
+// This file is the list of what is in the image (with storage.go and devicemodel.go); the rest of the package is how it gets there.
 
 // kernelMeta is the Debian metapackage that names the current kernel.
 const kernelMeta = "linux-image-amd64"
@@ -13,7 +15,7 @@ const gccPackage = "libgcc-s1"
 
 // programs are the binaries taken from Debian packages, with where they come from and where they go. Debian's own
 // /usr/sbin/xl is a shell script, so the real directory is the one in the path.
-var programs = map[string][]string{
+var programs = union(storagePrograms, map[string][]string{
 	"xen-utils-4.17": {
 		"/usr/lib/xen-4.17/bin/xl",
 		"/usr/lib/xen-4.17/bin/libxl-save-helper",
@@ -29,15 +31,15 @@ var programs = map[string][]string{
 		"/usr/bin/xenstore-rm",
 	},
 	deviceModelPackage: {deviceModel},
-}
+})
 
 // kernelModules are in the image together with all that they depend on.
-var kernelModules = []string{
+var kernelModules = append([]string{
 	"xen-evtchn", "xen-privcmd", "xenfs", "xen-gntdev", "xen-gntalloc", "xen-blkback", "xen-netback", "xen-wdt",
 	"loop", "bridge", "8021q", "tun", "ifb",
 	"virtio-pci", "virtio-net", "virtio-rng",
 	"e1000", "e1000e", "igb", "igc", "ixgbe", "i40e", "tg3", "bnxt_en", "r8169", "mlx4_en", "mlx5_core",
-}
+}, storageModules...)
 
 // uinit is u-root's first program in our image: it keeps noded running.
 const uinit = "cloudengine/bootimage/uinit"
@@ -83,11 +85,11 @@ var userland = []string{
 var userlandTags = []string{"goshsmall"}
 
 // directories that are in the image from the start; those above them are made too.
-var directories = map[string]uint64{
+var directories = union(storageDirectories, map[string]uint64{
 	"bin": 0o755, "sbin": 0o755, "dev": 0o755, "proc": 0o755, "sys": 0o755, "root": 0o700, "run": 0o755,
 	"tmp": 0o1777, "etc/cloudengine": 0o700, "etc/xen/scripts": 0o755, "usr/bin": 0o755, "usr/lib": 0o755,
 	"usr/sbin": 0o755, "var/lib/xen": 0o755, "var/log/xen/console": 0o755,
-}
+})
 
 // links of the image: path and target. /var/run must be a link to /run, or libxl does not find its lock file.
 var links = map[string]string{
@@ -99,9 +101,18 @@ var links = map[string]string{
 }
 
 // texts are small files of the image; xl complains at each call when its configuration is missing.
-var texts = map[string]string{
+var texts = union(storageTexts, map[string]string{
 	"etc/xen/xl.conf": "",
 	"etc/passwd":      "root:x:0:0:root:/root:/bin/sh\n" + deviceModelUsers,
 	"etc/group":       "root:x:0:\n" + deviceModelGroups,
 	"etc/hosts":       "127.0.0.1 localhost\n",
+})
+
+// union joins lists of which no two name the same thing.
+func union[V any](all ...map[string]V) map[string]V {
+	joined := map[string]V{}
+	for _, m := range all {
+		maps.Copy(joined, m)
+	}
+	return joined
 }

@@ -37,7 +37,7 @@ func TestVmlinux(t *testing.T) {
 	}
 	for name, payload := range map[string][]byte{"xz": packed, "zstd": z.EncodeAll([]byte(kernelText), nil)} {
 		var got bytes.Buffer
-		if err := vmlinux(&got, bzImage(payload)); err != nil || got.String() != kernelText {
+		if err := Vmlinux(&got, bzImage(payload)); err != nil || got.String() != kernelText {
 			t.Errorf("%s: %q, %v", name, got.String(), err)
 		}
 	}
@@ -45,11 +45,11 @@ func TestVmlinux(t *testing.T) {
 	noELF := bzImage(z.EncodeAll([]byte("text"), nil))
 	for name, bad := range map[string][]byte{"empty": nil, "short": whole[:100], "cut": whole[:len(whole)-8], "text": noELF,
 		"unknown": bzImage([]byte("LZMA?...."))} {
-		if err := vmlinux(io.Discard, bad); err == nil {
+		if err := Vmlinux(io.Discard, bad); err == nil {
 			t.Errorf("%s: taken", name)
 		}
 	}
-	if err := vmlinux(io.Discard, make([]byte, 4096)); !errors.Is(err, errNotBzImage) {
+	if err := Vmlinux(io.Discard, make([]byte, 4096)); !errors.Is(err, errNotBzImage) {
 		t.Errorf("zeros: %v", err)
 	}
 }
@@ -62,7 +62,7 @@ func FuzzVmlinux(f *testing.F) {
 	f.Add(bzImage(packed))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var got bytes.Buffer
-		if err := vmlinux(&limited{&got, 1 << 20}, b); err == nil && !strings.HasPrefix(got.String(), "\x7fELF") {
+		if err := Vmlinux(&limited{&got, 1 << 20}, b); err == nil && !strings.HasPrefix(got.String(), "\x7fELF") {
 			t.Errorf("unpacked %q", got.String())
 		}
 	})
@@ -192,7 +192,9 @@ func TestPublish(t *testing.T) {
 func TestGuestInitramfs(t *testing.T) {
 	program := filepath.Join(t.TempDir(), "guest")
 	mustFile(t, program, []byte("program"))
-	img, err := guestInitramfs(program)
+	driver := filepath.Join(t.TempDir(), "driver")
+	mustFile(t, driver, []byte("driver"))
+	img, err := guestInitramfs(program, driver)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -212,7 +214,37 @@ func TestGuestInitramfs(t *testing.T) {
 	for _, r := range records {
 		names = append(names, r.Name)
 	}
-	if want := []string{"dev", "proc", "sys", "sbin", "dev/console", "init", "sbin/poweroff", "sbin/reboot"}; !reflect.DeepEqual(names, want) {
+	if want := []string{"dev", "proc", "sys", "sbin", "dev/console", "init", "xen-blkfront.ko", "sbin/poweroff", "sbin/reboot"}; !reflect.DeepEqual(names, want) {
 		t.Errorf("archive holds %v", names)
+	}
+}
+
+// TestListsNameNothingTwice: union would let one list hide what another says.
+func TestListsNameNothingTwice(t *testing.T) {
+	seen := map[string]bool{}
+	for _, name := range kernelModules {
+		if name = moduleName(name); seen[name] {
+			t.Errorf("kernel module %s is listed twice", name)
+		}
+		seen[name] = true
+	}
+	joined := union(map[string]int{"a": 1}, map[string]int{"b": 2})
+	if len(joined) != 2 || joined["a"] != 1 || joined["b"] != 2 {
+		t.Errorf("joined %v", joined)
+	}
+	for pkg := range storagePrograms {
+		if programs[pkg] == nil {
+			t.Errorf("the programs of %s are missing", pkg)
+		}
+	}
+	for _, dir := range []string{"var/target/pr", "etc/iscsi", "usr/bin"} {
+		if directories[dir] == 0 {
+			t.Errorf("directory %s is missing", dir)
+		}
+	}
+	for _, file := range []string{"etc/lvm/lvm.conf", "etc/mdadm/mdadm.conf", "etc/passwd"} {
+		if texts[file] == "" {
+			t.Errorf("%s is missing", file)
+		}
 	}
 }

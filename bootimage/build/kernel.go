@@ -14,10 +14,10 @@ import (
 // errNotBzImage is returned for a file without the x86 boot protocol's header.
 var errNotBzImage = errors.New("no bzImage header")
 
-// vmlinux writes the kernel inside a bzImage to w: an ELF file that Xen starts without unpacking it first. It reads
+// Vmlinux writes the kernel inside a bzImage to w: an ELF file that Xen starts without unpacking it first. It reads
 // the payload's place from the header (Linux Documentation/arch/x86/boot.rst, protocol 2.08 and later) and
 // takes xz and zstd.
-func vmlinux(w io.Writer, bzImage []byte) error {
+func Vmlinux(w io.Writer, bzImage []byte) error {
 	const headerEnd = 0x250
 	if len(bzImage) < headerEnd || string(bzImage[0x202:0x206]) != "HdrS" {
 		return fmt.Errorf("unpack kernel: %w", errNotBzImage)

@@ -127,12 +127,15 @@ func (r *Rack) powerOn(m Machine) error {
 	return p.launch(cmd, r.Start)
 }
 
-// qemuArgs: software emulation only, since a KVM that is there is not always one that works. SMAP,
+// CPU is the processor of emulated machines, as QEMU's -cpu wants it. SMAP,
 // SMEP and LA57 off: QEMU 7.2 emulates SMAP wrongly and dom0 crashes in its entry code. RDTSCP
 // off: its exit is reported wrongly to Xen when a PVH guest's clock is intercepted. AVX and what needs it
 // off: on busy machines vector registers were mixed up between domains (wrong SHA-256 of right files,
 // symbols that ld.so does not find, TLS records that cannot be read). Without it that became rarer and
-// did not end: the rack's Xen is also told to switch these registers eagerly. No VGA:
+// did not end: the rack's Xen is also told to switch these registers eagerly.
+const CPU = "max,-smap,-smep,-la57,-rdtscp,-avx,-avx2,-fma,-f16c,-vaes,-vpclmulqdq"
+
+// qemuArgs: software emulation only, since a KVM that is there is not always one that works. No VGA:
 // graphics=off makes the BIOS talk on the serial port. A failed network boot is tried again.
 func (r *Rack) qemuArgs(m Machine) []string {
 	args := []string{
@@ -141,7 +144,7 @@ func (r *Rack) qemuArgs(m Machine) []string {
 		"-smbios", "type=1,manufacturer=CloudEngine,product=Virtual rack,serial=" + m.Serial + ",uuid=" + m.UUID,
 		"-machine", "pc,graphics=off",
 		"-accel", "tcg,thread=multi",
-		"-cpu", "max,-smap,-smep,-la57,-rdtscp,-avx,-avx2,-fma,-f16c,-vaes,-vpclmulqdq",
+		"-cpu", CPU,
 		"-smp", strconv.Itoa(r.processors(m)),
 		"-m", strconv.Itoa(r.memory(m)),
 		"-nodefaults", "-no-user-config", "-display", "none", "-monitor", "none",

@@ -18,6 +18,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
+
+	"cloudengine/workers/modprobe"
 )
 
 // Paths in the boot image.
@@ -97,11 +99,11 @@ func up(ctx context.Context, log *slog.Logger) (Config, error) {
 // upServices loads drivers, then brings up the network and, beside it, Xen's daemons. Its first error is nil or
 // ErrXenstoreLost, with which the machine is otherwise up.
 func upServices(ctx context.Context, log *slog.Logger, c *Config) (xenErr, err error) {
-	mods, err := openModules()
+	mods, err := modprobe.Open()
 	if err != nil {
 		return nil, err
 	}
-	if err := mods.coldplug(log); err != nil {
+	if err := mods.Coldplug(log); err != nil {
 		return nil, err
 	}
 	group, ctx := errgroup.WithContext(ctx)

@@ -33,30 +33,6 @@ func TestParseConfig(t *testing.T) {
 	}
 }
 
-func TestModules(t *testing.T) {
-	m := modules{
-		files: parseDep("kernel/net/bridge/bridge.ko: kernel/net/802/stp.ko kernel/net/llc/llc.ko\nkernel/x/xen-blkback.ko:\n\n"),
-		aliases: parseAliases("# comment\nalias virtio:d00000001v* virtio_net\nalias pci:v00008086d0000100Esv*sd*bc*sc*i* e1000\n" +
-			"alias pci:[ broken\nother line here\n"),
-	}
-	want := []string{"kernel/net/bridge/bridge.ko", "kernel/net/802/stp.ko", "kernel/net/llc/llc.ko"}
-	if !reflect.DeepEqual(m.files["bridge"], want) {
-		t.Errorf("bridge needs %v", m.files["bridge"])
-	}
-	if len(m.files["xen_blkback"]) != 1 || len(m.files) != 2 {
-		t.Errorf("files %v", m.files)
-	}
-	for device, want := range map[string]string{
-		"virtio:d00000001v00001AF4":                             "virtio_net",
-		"virtio:d00000002v00001AF4":                             "",
-		"pci:v00008086d0000100Esv00001AF4sd00001100bc02sc00i00": "e1000",
-	} {
-		if got := strings.Join(m.match(device), " "); got != want {
-			t.Errorf("%s is served by %q, want %q", device, got, want)
-		}
-	}
-}
-
 func TestIsMounted(t *testing.T) {
 	info := "22 1 0:20 / /proc rw,relatime - proc proc rw\n23 1 0:5 / /dev rw - devtmpfs none rw,size=1k\nbroken\n"
 	for _, c := range []struct {

@@ -14,7 +14,14 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"cloudengine/workers/modprobe"
 )
+
+// xenModules are loaded in the control domain, in this order.
+var xenModules = []string{
+	"xen_evtchn", "xen_privcmd", "xen_gntdev", "xen_gntalloc", "xen_blkback", "xen_netback", "loop", "bridge",
+}
 
 const (
 	xenstoreSocket = "/run/xenstored/socket"
@@ -38,11 +45,7 @@ func prepareXen(log *slog.Logger) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("ask for the hypervisor: %w", err)
 	}
-	mods, err := openModules()
-	if err != nil {
-		return false, err
-	}
-	if err := mods.load("xenfs"); err != nil {
+	if err := modprobe.Load("xenfs"); err != nil {
 		return false, err
 	}
 	if err := mountAll(log, xenMounts[:1]); err != nil {
@@ -59,9 +62,9 @@ func prepareXen(log *slog.Logger) (bool, error) {
 }
 
 // upXen loads the back ends and starts the daemons that do not run yet: xenstored, the entries of domain 0, xenconsoled.
-func upXen(ctx context.Context, log *slog.Logger, mods *modules) error {
+func upXen(ctx context.Context, log *slog.Logger, mods *modprobe.Modules) error {
 	for _, name := range xenModules {
-		if err := mods.load(name); err != nil {
+		if err := mods.Load(name); err != nil {
 			return err
 		}
 	}
