@@ -31,6 +31,7 @@ type Snapshot struct {
 	Domains  []events.DomainReport
 	Ended    []events.DomainEnded
 	Failed   []events.StepFailed
+	Storage  events.StorageReport // its lists only: what a worker of storage sees
 }
 
 // Options of a loop. Zero values get defaults.

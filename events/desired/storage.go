@@ -27,6 +27,7 @@ const There = "there"
 type Peer struct {
 	Machine events.MachineID `json:"machine"`
 	Address string           `json:"address"` // IPv4
+	MAC     string           `json:"mac"`     // of its card there: an SRP port's name follows from it
 }
 
 // Export tells a storage node to whom it gives a disk: to these machines and to nobody else. Without a document nothing is given.

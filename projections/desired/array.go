@@ -68,7 +68,7 @@ func extents(all []events.Segment) int {
 }
 
 func peer(f *fabric, m events.MachineID) document.Peer {
-	return document.Peer{Machine: m, Address: f.members[m].Address}
+	return document.Peer{Machine: m, Address: f.members[m].Address, MAC: f.members[m].MAC}
 }
 
 // sayExport: the storage node that has the disk gives it to the owner, and to nobody else.

@@ -35,16 +35,9 @@ type Observed struct {
 	Records map[events.DiskID]Record
 }
 
-// peer is desired.Peer with the address of its card, by which SRP names an initiator.
-type peer struct {
-	desired.Peer
-	MAC string `json:"mac"`
-}
-
 // export is a document of KindExport.
 type export struct {
 	desired.Export
-	To         []peer `json:"to"`
 	generation events.Generation
 }
 
@@ -97,7 +90,7 @@ func (e export) check(id events.DiskID) error {
 }
 
 func (e export) wants(m events.MachineID) bool {
-	return e.Want == desired.There && slices.ContainsFunc(e.To, func(p peer) bool { return p.Machine == m })
+	return e.Want == desired.There && slices.ContainsFunc(e.To, func(p desired.Peer) bool { return p.Machine == m })
 }
 
 // wanted says what shall be exported, and for each disk why not all that its document asks for can be.
@@ -163,7 +156,7 @@ func (b *builder) there(id events.DiskID, e export) {
 	}
 }
 
-func (b *builder) give(id events.DiskID, e export, p peer) error {
+func (b *builder) give(id events.DiskID, e export, p desired.Peer) error {
 	i := slices.IndexFunc(b.links, func(l Link) bool { return l.Fabric == e.Fabric })
 	if i < 0 {
 		return fmt.Errorf("the link of fabric %s does not stand", e.Fabric)
