@@ -16,11 +16,14 @@ import (
 const (
 	GuestKernel    = "vmlinux"   // uncompressed ELF, for PV and PVH
 	GuestBzImage   = "vmlinuz"   // the same kernel as its package has it, for HVM
-	GuestInitramfs = "guest.img" // one static program: cloudengine/bootimage/guest
+	GuestInitramfs = "guest.img" // one static program, cloudengine/bootimage/guest, and the driver of its disks
 )
 
 // guestPackage is the guest's only program.
 const guestPackage = "cloudengine/bootimage/guest"
+
+// guestDriver is the driver of paravirtual disks, which the program loads: it needs no other module.
+const guestDriver = "xen-blkfront.ko"
 
 // Guest writes the kernel and initramfs of the tiny test guest into out (default bin/guest). Files that are already
 // the same are not written again.
@@ -61,15 +64,25 @@ func guest(ctx context.Context, o Options, out string) error {
 	if err := writeIfNew(filepath.Join(out, GuestBzImage), packed); err != nil {
 		return err
 	}
+	return guestFiles(ctx, kernel, o, filepath.Join(out, GuestInitramfs))
+}
+
+// guestFiles builds the guest's program and packs it with its driver.
+func guestFiles(ctx context.Context, kernel *deb, o Options, dest string) error {
 	program := filepath.Join(o.Cache, "guest")
 	if err := goBuild(ctx, o.Module, guestPackage, program); err != nil {
 		return err
 	}
-	img, err := guestInitramfs(program)
+	modules, err := newModuleSet(kernel.root)
 	if err != nil {
 		return err
 	}
-	return writeIfNew(filepath.Join(out, GuestInitramfs), img)
+	driver := modules.file(modules.paths[moduleName(guestDriver)])
+	img, err := guestInitramfs(program, driver)
+	if err != nil {
+		return err
+	}
+	return writeIfNew(dest, img)
 }
 
 // guestKernel unpacks the kernel, once per kernel package.
@@ -115,10 +128,14 @@ func packedKernel(kernel *deb) ([]byte, error) {
 	return packed, nil
 }
 
-// guestInitramfs packs the guest's program: it is init, and by its other names what the kernel starts when the
+// guestInitramfs packs the driver and the guest's program: it is init, and by its other names what the kernel starts when the
 // hypervisor asks for a shutdown or a reboot.
-func guestInitramfs(program string) ([]byte, error) {
+func guestInitramfs(program, driver string) ([]byte, error) {
 	body, err := os.ReadFile(program)
+	if err != nil {
+		return nil, fmt.Errorf("pack guest: %w", err)
+	}
+	module, err := os.ReadFile(driver)
 	if err != nil {
 		return nil, fmt.Errorf("pack guest: %w", err)
 	}
@@ -127,6 +144,7 @@ func guestInitramfs(program string) ([]byte, error) {
 		cpio.Directory("sbin", 0o755),
 		cpio.CharDev("dev/console", 0o600, 5, 1),
 		cpio.StaticFile("init", string(body), 0o755),
+		cpio.StaticFile(guestDriver, string(module), 0o644),
 		cpio.Symlink("sbin/poweroff", "/init"), cpio.Symlink("sbin/reboot", "/init"),
 	}
 	var plain, packed bytes.Buffer

@@ -192,7 +192,9 @@ func TestPublish(t *testing.T) {
 func TestGuestInitramfs(t *testing.T) {
 	program := filepath.Join(t.TempDir(), "guest")
 	mustFile(t, program, []byte("program"))
-	img, err := guestInitramfs(program)
+	driver := filepath.Join(t.TempDir(), "driver")
+	mustFile(t, driver, []byte("driver"))
+	img, err := guestInitramfs(program, driver)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -212,7 +214,7 @@ func TestGuestInitramfs(t *testing.T) {
 	for _, r := range records {
 		names = append(names, r.Name)
 	}
-	if want := []string{"dev", "proc", "sys", "sbin", "dev/console", "init", "sbin/poweroff", "sbin/reboot"}; !reflect.DeepEqual(names, want) {
+	if want := []string{"dev", "proc", "sys", "sbin", "dev/console", "init", "xen-blkfront.ko", "sbin/poweroff", "sbin/reboot"}; !reflect.DeepEqual(names, want) {
 		t.Errorf("archive holds %v", names)
 	}
 }

@@ -3,8 +3,8 @@
 //
 // By its name it is three programs: init; poweroff and reboot, which the kernel starts when the toolstack asks for it
 // (drivers/xen/manage.c). On the kernel command line it takes ce.vm, ce.name and ce.epoch (who it is), and
-// ce.after=<seconds>:<poweroff|reboot|crash|flood>; the same words work when typed on the console. It has no disk, no
-// network and no shell.
+// ce.after=<seconds>:<poweroff|reboot|crash|flood>, and ce.disk=<name> (xvda), which makes it write to that disk and read
+// back for ever; the same words work when typed on the console, a disk's name too. It has no network and no shell.
 package main
 
 import (
@@ -37,6 +37,7 @@ func main() {
 			fmt.Printf("guest: mount %s: %v\n", m.dir, err)
 		}
 	}
+	loadDisks()
 	words := commandLine(read("/proc/cmdline"))
 	fmt.Print(introduction(words))
 	fmt.Print(drivers("/sys"))
@@ -45,10 +46,14 @@ func main() {
 	if after := words["ce.after"]; after != "" {
 		go actLater(after)
 	}
+	if name := words["ce.disk"]; name != "" {
+		go awaitDisk(name)
+	}
 	for n := 1; ; n++ {
 		time.Sleep(tick)
 		switchOn("/sys")
 		fmt.Printf("guest: tick %d name=%s vm=%s uptime=%s vcpus=%s\n", n, words["ce.name"], words["ce.vm"], firstWord("/proc/uptime"), read("/sys/devices/system/cpu/online"))
+		fmt.Print(disks("/sys"))
 	}
 }
 
@@ -110,6 +115,8 @@ func act(word string) {
 			fmt.Print(line)
 		}
 	case "":
+	case "xvda", "xvdb":
+		go awaitDisk(word)
 	default:
 		err = fmt.Errorf("unknown word")
 	}

@@ -1,4 +1,4 @@
-// Command lint checks the tree's form: gofmt, go vet and staticcheck. It prints what is wrong and changes nothing.
+// Command lint checks the tree's form: gofmt, go vet and staticcheck, and vet again with the tag of the lab where it says more. It prints what is wrong and changes nothing.
 package main
 
 import (
@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path"
+	"slices"
 	"strings"
 )
 
@@ -34,7 +36,11 @@ func run(ctx context.Context) error {
 	if len(bytes.TrimSpace(unformatted)) > 0 {
 		found = append(found, "not formatted (run gofmt -w):\n"+string(unformatted))
 	}
-	for _, args := range [][]string{{"vet", "./..."}, {"tool", "staticcheck", "./..."}} {
+	checks := [][]string{{"vet", "./..."}, {"tool", "staticcheck", "./..."}}
+	if lab := labPackages(existing(strings.Fields(string(files)))); len(lab) > 0 {
+		checks = append(checks, append([]string{"vet", "-tags", "lab"}, lab...))
+	}
+	for _, args := range checks {
 		if out, err := exec.CommandContext(ctx, "go", args...).CombinedOutput(); err != nil {
 			found = append(found, "go "+strings.Join(args, " ")+":\n"+string(out))
 		}
@@ -54,4 +60,15 @@ func existing(files []string) []string {
 		}
 	}
 	return out
+}
+
+// labPackages gives the packages that have tests for the lab, each once: without the tag nothing compiles those.
+func labPackages(files []string) []string {
+	var dirs []string
+	for _, f := range files {
+		if dir := "./" + path.Dir(f); strings.HasSuffix(f, "_lab_test.go") && !slices.Contains(dirs, dir) {
+			dirs = append(dirs, dir)
+		}
+	}
+	return dirs
 }
