@@ -133,7 +133,7 @@ func (s *State) fold(e events.Event, r events.Recorded) {
 		case events.KindArray:
 			s.foldArray(e, r)
 		case events.KindVolume:
-			s.foldVolume(e)
+			s.foldVolume(e, r)
 		}
 	}
 }

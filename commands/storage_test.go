@@ -274,3 +274,31 @@ func TestI3RandomVolumes(t *testing.T) {
 		w.audit()
 	}
 }
+
+// TestGrownVolumeIsReadyAgain: new extents are given to a guest when the owner says that they are ready, under a document that has them.
+func TestGrownVolumeIsReadyAgain(t *testing.T) {
+	w := withArray(t)
+	w.createVolume("v1", 100)
+	w.ready("v1")
+	before := events.Generation{Term: w.s.term, Number: w.s.last}
+	w.must(w.do("volume.grow", GrowVolume{w.volume("v1").ID, 120}))
+	count := func(change func(*events.ArrayReport)) int {
+		d := w.reportArray(events.ArrayActive, func(r *events.ArrayReport) { r.Ready = []events.VolumeID{w.volume("v1").ID}; change(r) })
+		n := 0
+		for _, e := range d.Events {
+			if _, ok := e.Data.(events.VolumeReady); ok {
+				n++
+			}
+		}
+		return n
+	}
+	if n := count(func(r *events.ArrayReport) { r.Generation = before }); n != 0 {
+		t.Fatal("a report of before is taken for the new extents")
+	}
+	if n := count(func(*events.ArrayReport) {}); n != 1 {
+		t.Fatalf("%d events after the new extents are ready", n)
+	}
+	if n := count(func(*events.ArrayReport) {}); n != 0 {
+		t.Fatal("it became ready twice")
+	}
+}

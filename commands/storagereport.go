@@ -184,7 +184,11 @@ func sameArray(a, b events.ArrayObserved) bool {
 
 func (r *storageReported) volumes(have *Array, x events.ArrayReport) {
 	for _, id := range x.Ready {
-		if v, ok := r.d.s.storage.volumes[id]; ok && v.Data.Array == have.ID && !v.Ready && !v.Deleted {
+		v, ok := r.d.s.storage.volumes[id]
+		if !ok || v.Data.Array != have.ID || v.Deleted || x.Generation.Compare(v.Grown) < 0 { // of a document that does not know its new extents
+			continue
+		}
+		if !v.Ready || v.Grown != (events.Generation{}) {
 			r.d.add(events.KindVolume, string(id), events.VolumeReady{})
 			r.d.finish(v.ref(), events.OperationDone{Message: "it is ready"}, "create")
 		}

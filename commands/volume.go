@@ -12,7 +12,8 @@ type Volume struct {
 	Data     events.VolumeCreated
 	Segments []events.Segment // as they are now
 	Ready    bool
-	Deleted  bool // its extents are not wiped yet
+	Grown    events.Generation // of the decision that gave it extents which are not ready yet; zero: all are
+	Deleted  bool              // its extents are not wiped yet
 	VM       events.VMID
 	Slot     string
 	ops      []events.IntentID
@@ -277,7 +278,7 @@ func (s *State) onFabrics(h events.MachineID, disks map[string]*Volume) string {
 	return ""
 }
 
-func (s *State) foldVolume(e events.Event) {
+func (s *State) foldVolume(e events.Event, r events.Recorded) {
 	id := events.VolumeID(e.Aggregate.ID)
 	if data, ok := e.Data.(events.VolumeCreated); ok {
 		s.storage.volumes[id] = &Volume{ID: id, Data: data, Segments: data.Segments}
@@ -292,10 +293,10 @@ func (s *State) foldVolume(e events.Event) {
 	}
 	switch data := e.Data.(type) {
 	case events.VolumeGrown:
-		v.Segments = data.Segments
+		v.Segments, v.Grown = data.Segments, events.Generation{Term: r.Term, Number: r.Number}
 		s.storage.arrays[v.Data.Array].used[id] = data.Segments
 	case events.VolumeReady:
-		v.Ready = true
+		v.Ready, v.Grown = true, events.Generation{}
 	case events.VolumeAttached:
 		v.VM, v.Slot = data.VM, data.Slot
 		vm := s.vms[data.VM]

@@ -61,6 +61,7 @@ type Array struct {
 	ExtentMiB  int             `json:"extent_mib,omitempty"` // size of an extent
 	StartMiB   int             `json:"start_mib,omitempty"`  // of the first extent on the array
 	MinEvents  uint64          `json:"min_events,omitempty"` // md's event count was at least this: an older leg is not assembled
+	Sectors    uint64          `json:"sectors,omitempty"`    // size under which it is exported, in units of 512 bytes: the same on every proxy, for ever
 	UnitSerial string          `json:"unit_serial"`          // under which it is exported: the same on every proxy
 	Group      int             `json:"group"`                // of ALUA: another one on each proxy, from 1
 	To         []Peer          `json:"to"`                   // hosts
@@ -80,6 +81,7 @@ type Volume struct {
 	Volume   events.VolumeID  `json:"volume"`
 	Segments []events.Segment `json:"segments"`        // in the order of the volume
 	Source   events.Blob      `json:"source,omitzero"` // image that is copied onto it first
+	Keep     int              `json:"keep,omitempty"`  // extents from its beginning on that were ready once: never zeroed or filled again
 	Want     string           `json:"want"`            // There, or Absent: wipe it
 }
 

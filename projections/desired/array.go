@@ -52,6 +52,21 @@ func (c *change) sayNothing(id events.ArrayID, a *array) {
 
 func (s *storage) isProxy(m events.MachineID) bool { return s.roles[m] == events.RoleProxy }
 
+// sectors is the size of an array as hosts see it: up to the end of its last extent. It follows from what never changes, so every proxy tells
+// the same one, whatever disks are in it.
+func (s *storage) sectors(a *array) uint64 {
+	const perMiB = 1 << 20 / 512
+	return uint64(a.data.StartMiB+a.data.Extents*s.pools[a.data.Pool].ExtentMiB) * perMiB
+}
+
+func extents(all []events.Segment) int {
+	n := 0
+	for _, s := range all {
+		n += s.Count
+	}
+	return n
+}
+
 func peer(f *fabric, m events.MachineID) document.Peer {
 	return document.Peer{Machine: m, Address: f.members[m].Address}
 }
@@ -77,7 +92,7 @@ func (c *change) sayProxy(id events.ArrayID, a *array, fid events.FabricID, f *f
 		return
 	}
 	d := document.Array{Array: id, Name: a.data.Name, Fabric: fid, Want: document.Standby, Epoch: a.epoch,
-		UnitSerial: events.UnitSerial(events.KindArray, string(id)), Group: group, To: []document.Peer{}}
+		Sectors: c.f.storage.sectors(a), UnitSerial: events.UnitSerial(events.KindArray, string(id)), Group: group, To: []document.Peer{}}
 	for _, h := range sorted(a.hosts) {
 		d.To = append(d.To, peer(f, h))
 	}
@@ -102,7 +117,7 @@ func (c *change) volumesOf(id events.ArrayID) []document.Volume {
 		if x.data.Array != id {
 			continue
 		}
-		d := document.Volume{Volume: v, Segments: x.segments, Source: x.data.Source, Want: document.There}
+		d := document.Volume{Volume: v, Segments: x.segments, Source: x.data.Source, Keep: extents(x.ready), Want: document.There}
 		if x.deleted {
 			d.Want = document.Absent
 		}

@@ -40,6 +40,7 @@ type array struct {
 type volume struct {
 	data     events.VolumeCreated
 	segments []events.Segment
+	ready    []events.Segment // of them: their records were written, and hosts may use them
 	deleted  bool
 	vm       events.VMID
 	slot     string
@@ -174,11 +175,10 @@ func (c *change) array(id events.ArrayID) error {
 	case events.ArrayOwnerEnded:
 		a.owner, a.revoked = nil, false
 	case events.ArrayObserved:
-		if a.made == d.Made {
-			a.events = max(a.events, d.Events)
-			return nil // what its owner sees changes no document; the event count goes into the next owner's
+		if a.made == d.Made && a.events >= d.Events {
+			return nil // what its owner sees changes no document
 		}
-		a.made, a.events = d.Made, max(a.events, d.Events)
+		a.made, a.events = d.Made, max(a.events, d.Events) // the event count goes to the owner itself too: it may assemble again
 	case events.ArrayDeleted:
 		c.unsayArray(id, a)
 		delete(s.arrays, id)
@@ -208,6 +208,8 @@ func (c *change) volume(id events.VolumeID) error {
 	case events.VolumeDetached:
 		v.vm, v.slot = "", ""
 		return nil
+	case events.VolumeReady:
+		v.ready = v.segments
 	case events.VolumeDeleted:
 		v.deleted = true
 	case events.VolumeWiped:
@@ -237,14 +239,15 @@ func (c *change) uses(vm events.VMID, host events.MachineID, n int) {
 	}
 }
 
-// disksOf gives the disks of a VM by slot.
+// disksOf gives the disks of a VM by slot. A volume that grew has its new extents once the array's owner has zeroed and recorded them: what a
+// guest wrote there before would be lost.
 func (c *change) disksOf(vm events.VMID) []document.Disk {
 	var out []document.Disk
 	for id, v := range c.f.storage.volumes {
 		if v.vm == vm {
 			a := c.f.storage.arrays[v.data.Array]
 			out = append(out, document.Disk{Slot: v.slot, Volume: id, Array: v.data.Array, NAA: arrayNAA(v.data.Array),
-				ExtentMiB: c.f.storage.pools[a.data.Pool].ExtentMiB, StartMiB: a.data.StartMiB, Segments: v.segments})
+				ExtentMiB: c.f.storage.pools[a.data.Pool].ExtentMiB, StartMiB: a.data.StartMiB, Segments: v.ready})
 		}
 	}
 	slices.SortFunc(out, func(a, b document.Disk) int {

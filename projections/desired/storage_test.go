@@ -156,9 +156,44 @@ func TestI2AfterARestoreNothingIsSaidOfOwnedArrays(t *testing.T) {
 	c.want("p1", document.Active)
 }
 
+// owned gives the array's document for its owner.
+func (c *cloud) owned() document.Array {
+	c.t.Helper()
+	d, ok := c.doc("p2", document.KindArray, "a")
+	a := body[document.Array](c.t, d)
+	if !ok || a.Want != document.Active {
+		c.t.Fatalf("the owner is told %+v", a)
+	}
+	return a
+}
+
+// Each proxy tells hosts the same size, and the owner learns how far its array had come: it may have to assemble it again.
+func TestArraysSizeAndEventCount(t *testing.T) {
+	c := newStorageCloud(t)
+	if a := c.want("p1", document.Standby); a.Sectors != (4+50*4)<<11 {
+		t.Fatalf("the size of a standby: %d sectors", a.Sectors)
+	}
+	epoch := events.Epoch{Term: 1, Counter: 1}
+	c.on(events.KindArray, "a", events.ArrayOwnerGranted{Proxy: "p2", Boot: "p2-1", Epoch: epoch})
+	if a := c.owned(); a.Sectors != (4+50*4)<<11 || a.MinEvents != 0 {
+		t.Fatalf("the owner is told %+v", a)
+	}
+	for _, n := range []uint64{5, 9, 7} {
+		c.on(events.KindArray, "a", events.ArrayObserved{Proxy: "p2", Epoch: epoch, State: events.ArrayActive, Made: true, Events: n})
+	}
+	if a := c.owned(); a.MinEvents != 9 {
+		t.Fatalf("the owner may assemble a leg of event count %d", a.MinEvents)
+	}
+}
+
 func TestDisksOfADomain(t *testing.T) {
 	c := newStorageCloud(t)
+	c.on(events.KindArray, "a", events.ArrayOwnerGranted{Proxy: "p2", Boot: "p2-1", Epoch: events.Epoch{Term: 1, Counter: 1}})
 	c.on(events.KindVolume, "v", events.VolumeCreated{Name: "v", Array: "a", Pool: "pool", Segments: []events.Segment{{Start: 0, Count: 10}}})
+	if a := c.owned(); len(a.Volumes) != 1 || a.Volumes[0].Keep != 0 {
+		t.Fatalf("the owner is told of a new volume: %+v", a.Volumes)
+	}
+	c.on(events.KindVolume, "v", events.VolumeReady{})
 	c.on(events.KindVM, "vm", events.VMCreated{Name: "web"})
 	c.on(events.KindVolume, "v", events.VolumeAttached{VM: "vm", Slot: events.SlotPrimary})
 	c.on(events.KindVM, "vm", events.VMRunWanted{Want: events.WantRunning})
@@ -176,6 +211,14 @@ func TestDisksOfADomain(t *testing.T) {
 		t.Fatalf("the proxy admits %+v", a.To)
 	}
 	c.on(events.KindVolume, "v", events.VolumeGrown{Segments: []events.Segment{{Start: 0, Count: 10}, {Start: 20, Count: 5}}})
+	d, _ = c.doc("h1", document.KindDomain, "vm")
+	if got := body[document.Domain](t, d).Disks[0].Segments; len(got) != 1 {
+		t.Fatalf("the guest has extents that are not zeroed yet: %+v", got)
+	}
+	if a := c.owned(); a.Volumes[0].Keep != 10 || len(a.Volumes[0].Segments) != 2 {
+		t.Fatalf("the owner is told of a volume that grew: %+v", a.Volumes)
+	}
+	c.on(events.KindVolume, "v", events.VolumeReady{})
 	d, _ = c.doc("h1", document.KindDomain, "vm")
 	if got := body[document.Domain](t, d).Disks[0].Segments; len(got) != 2 {
 		t.Fatalf("after growing: %+v", got)
