@@ -13,9 +13,10 @@ import (
 	"cloudengine/events"
 	"cloudengine/events/desired"
 	"cloudengine/workers"
+	"cloudengine/workers/initiator"
 )
 
-// Initiator logs in and finds what proxies give.
+// Initiator logs in and finds what proxies give. The one of package initiator is the real one.
 type Initiator interface {
 	// Login makes sure that there is a session with a target which works. It may be repeated.
 	Login(ctx context.Context, t Target) error
@@ -27,6 +28,8 @@ type Initiator interface {
 	// Probe asks a disk whether it serves I/O. An error says that it does not, or did not answer before ctx ended.
 	Probe(ctx context.Context, dev string) error
 }
+
+var _ Initiator = (*initiator.Initiator)(nil)
 
 // Mapper is device-mapper. Kernel is the real one.
 type Mapper interface {
