@@ -24,6 +24,7 @@ type Config struct {
 	Cmdline   string
 	TSCMode   string // of a PVH or HVM domain; "native" keeps Xen from intercepting the TSC
 	Console   string // file that an HVM domain's serial port is appended to; empty: it has none
+	Disks     []Disk
 }
 
 // DomainName gives the name of a VM's domain: unique, since it holds the random end of the VM's id, and safe in a file name.
@@ -81,7 +82,14 @@ func (c Config) check() error {
 	case c.Name == "" || c.UUID == "":
 		return fmt.Errorf("no name or no UUID: %w", errConfig)
 	}
-	for _, text := range []string{c.Name, c.UUID, c.Kernel, c.Ramdisk, c.Cmdline, c.TSCMode, c.Console} {
+	texts := []string{c.Name, c.UUID, c.Kernel, c.Ramdisk, c.Cmdline, c.TSCMode, c.Console}
+	for _, d := range c.Disks {
+		if err := d.check(); err != nil {
+			return err
+		}
+		texts = append(texts, d.Path)
+	}
+	for _, text := range texts {
 		for _, r := range text {
 			if r < ' ' || r > '~' {
 				return fmt.Errorf("character %q: %w", r, errConfig)
@@ -114,6 +122,13 @@ func (c Config) Text() string {
 	text("cmdline", c.Cmdline)
 	if c.Type != events.TypePV && c.TSCMode != "" {
 		text("tsc_mode", c.TSCMode)
+	}
+	if len(c.Disks) > 0 {
+		b.WriteString("disk = [ ")
+		for i, d := range c.Disks {
+			fmt.Fprintf(b, "%s\"%s\"", strings.Repeat(", ", min(i, 1)), quote(d.text()))
+		}
+		b.WriteString(" ]\n")
 	}
 	if c.Type == events.TypeHVM {
 		c.machine(b)

@@ -11,12 +11,15 @@ import (
 	"cloudengine/workers"
 )
 
-// The kinds of steps. The target of stepCreate to stepStart is the new domain's name, of stepFetch a digest, of all others a domid.
+// The kinds of steps. The target of stepCreate to stepStart is the new domain's name, of stepFetch a digest, of stepDisk a volume,
+// of all others a domid.
 const (
 	stepFetch    = "fetch"    // a file of a template, by its digest
+	stepDisk     = "disk"     // wait until the device of a volume stands
 	stepCreate   = "create"   // a domain, paused
 	stepStamp    = "stamp"    // for which grant it was made
 	stepVerify   = "verify"   // that the stamp and the UUID are what they should be
+	stepAttached = "attached" // that its disks are those of its document
 	stepStart    = "start"    // unpause it for the first time
 	stepPause    = "pause"    //
 	stepUnpause  = "unpause"  //
@@ -177,15 +180,17 @@ func (p *planner) keep(d Domain) {
 	}
 	switch {
 	case p.w.Want == desired.Running && d.State == events.DomainPaused:
+		p.attached(strconv.Itoa(d.DomID), d.UUID)
 		p.do(onDomain(stepUnpause, d, "it should run"))
 	case p.w.Want == desired.Paused && d.State == events.DomainRunning:
 		p.do(onDomain(stepPause, d, "it should be paused"))
 	}
 }
 
-// remake fetches first, so that a file that cannot be had does not end a domain that runs.
+// remake fetches first, so that a file or a disk that cannot be had does not end a domain that runs.
 func (p *planner) remake(d Domain, why string) {
 	p.fetch()
+	p.awaitDisks()
 	p.do(destroy(d, "", why), workers.Step{
 		Kind: stepForget, Target: strconv.Itoa(d.DomID), Params: map[string]string{"uuid": d.UUID}, Why: "it is made again",
 	})
@@ -205,6 +210,7 @@ func (p *planner) end(d Domain) {
 	case down:
 		p.do(destroy(d, how, "the guest has shut down: "+d.ShutdownReason))
 	case d.State == events.DomainPaused:
+		p.attached(strconv.Itoa(d.DomID), d.UUID)
 		p.do(onDomain(stepUnpause, d, "a paused guest cannot shut down"))
 	default:
 		if wait := p.seen.Now.Sub(p.f.stamp.Asked); wait >= askAgain || wait < 0 {
@@ -215,6 +221,7 @@ func (p *planner) end(d Domain) {
 
 func (p *planner) create(why string) {
 	p.fetch()
+	p.awaitDisks()
 	p.make(why)
 }
 
@@ -235,6 +242,7 @@ func (p *planner) make(why string) {
 	p.do(workers.Step{Kind: stepCreate, Target: name, Params: p.config(), Why: why},
 		p.stamp(stepStamp, name, string(w.VM), "for this grant"),
 		p.stamp(stepVerify, name, string(w.VM), "before it runs its first instruction"))
+	p.attached(name, string(w.VM))
 	if w.Want == desired.Running {
 		p.do(workers.Step{Kind: stepStart, Target: name, Params: map[string]string{"uuid": string(w.VM)}, Why: "it should run"})
 	}
@@ -255,6 +263,9 @@ func (p *planner) config() map[string]string {
 	}
 	if w.MaxVCPUs > 0 {
 		c["maxvcpus"] = strconv.Itoa(w.MaxVCPUs)
+	}
+	if len(w.Disks) > 0 {
+		c["disks"] = printDisks(w.Disks)
 	}
 	return c
 }

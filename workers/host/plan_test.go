@@ -61,7 +61,16 @@ func goldenCases() map[string]goldenCase {
 	resized.Resizes, resized.MemoryMiB, resized.VCPUs = 2, 96, 1
 	emulated := []host.Stamp{stampOf(3, u, vm1, 2)}
 	emulated[0].Type = events.TypeHVM
+	disks := wish(vm1, desired.Running, 2)
+	disks.Disks = []desired.Disk{diskOf("xvda", vol1, 3), diskOf("xvdb", vol2, 1)}
+	disksEnd := disks
+	disksEnd.Want = desired.Shutdown
 	return map[string]goldenCase{
+		"disk_start":             {want: disks},
+		"disk_runs":              {want: disks, domains: one(dom(3, u, run, "", true)), stamps: grant},
+		"disk_resume":            {want: disks, domains: one(dom(3, u, paused, "", true)), stamps: grant},
+		"disk_guest_reboot":      {want: disks, domains: one(dom(3, u, down, "reboot", true)), stamps: grant},
+		"disk_shutdown_paused":   {want: disksEnd, domains: one(dom(3, u, paused, "", true)), stamps: grant},
 		"hvm_start":              {want: machine},
 		"hvm_runs":               {want: machine, domains: one(dom(3, u, run, "", true)), stamps: emulated, models: []int{3}},
 		"hvm_model_lost":         {want: machine, domains: one(dom(3, u, run, "", true)), stamps: emulated},

@@ -36,6 +36,7 @@ func history(t *rapid.T, vm events.VMID, first uint64) []desired.Document {
 		d.Epoch.Counter, d.Restarts, d.Resizes, d.MemoryMiB = epoch, restarts, resizes, 64+resizes%3*64
 		if vm == vm2 {
 			d.Type = events.TypeHVM
+			d.Disks = []desired.Disk{diskOf("xvda", vol1, 2)}
 		}
 		docs = append(docs, vmDoc(first+uint64(i), d))
 	}
@@ -64,7 +65,13 @@ func TestAnyDeliveryEndsAsTheNewestDocumentSays(t *testing.T) {
 		}
 		e.h.Revive()
 		e.h.Fail = nil
+		e.h.SetDevice(vol1, true)
 		e.mustSettle(t)
+		for _, disks := range e.h.DisksOf(vm2) {
+			if len(disks) != 1 {
+				t.Fatalf("a domain runs without its disk: %v", disks)
+			}
+		}
 		for vm, d := range newest {
 			checkNewest(t, e, vm, d)
 		}
@@ -74,7 +81,7 @@ func TestAnyDeliveryEndsAsTheNewestDocumentSays(t *testing.T) {
 // disturb lets a few things happen between two documents.
 func disturb(t *rapid.T, e *engine) {
 	e.h.Fail = nil
-	switch rapid.IntRange(0, 5).Draw(t, "then") {
+	switch rapid.IntRange(0, 6).Draw(t, "then") {
 	case 0:
 		return // the next document comes at once
 	case 1:
@@ -91,6 +98,8 @@ func disturb(t *rapid.T, e *engine) {
 		}
 	case 4:
 		e.restart()
+	case 5:
+		e.h.SetDevice(vol1, rapid.Bool().Draw(t, "device"))
 	}
 	for range rapid.IntRange(1, 6).Draw(t, "passes") {
 		if _, err := e.pass(context.Background()); errors.Is(err, workertest.ErrKilled) {

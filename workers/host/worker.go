@@ -20,6 +20,7 @@ type Worker struct {
 	Tools   Toolstack
 	Store   Store
 	Blobs   Blobs
+	Disks   Disks  // nil: no domain with disks is made
 	TSCMode string // of PVH and HVM domains; empty leaves it to Xen
 	// Console says in which file the consoles of a name are kept; nil: HVM domains have no serial port.
 	Console func(name string) string
@@ -145,6 +146,9 @@ func (w *Worker) Apply(ctx context.Context, s workers.Step) error {
 	case stepFetch:
 		size, _ := strconv.ParseInt(s.Params["size"], 10, 64)
 		return w.Blobs.Fetch(ctx, s.Target, size)
+	case stepDisk:
+		_, err := w.disks(ctx, s)
+		return err
 	case stepCreate:
 		return w.create(ctx, s)
 	case stepForget:
@@ -163,6 +167,8 @@ func (w *Worker) Apply(ctx context.Context, s workers.Step) error {
 		return w.takeOver(ctx, domid, s)
 	case stepVerify:
 		return w.verify(ctx, domid, s)
+	case stepAttached:
+		return w.checkAttached(ctx, domid, s)
 	case stepStart, stepUnpause:
 		return w.Tools.Act(ctx, ActUnpause, domid)
 	case stepPause:
@@ -225,6 +231,9 @@ func (w *Worker) create(ctx context.Context, s workers.Step) error {
 	c, err := configOf(s, w.TSCMode, w.Blobs.Path)
 	if err != nil {
 		return workers.Permanent(err)
+	}
+	if c.Disks, err = w.disks(ctx, s); err != nil {
+		return err
 	}
 	if c.Type == events.TypeHVM && w.Console != nil {
 		c.Console = w.Console(c.Name)

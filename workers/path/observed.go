@@ -3,33 +3,16 @@ package path
 import (
 	"slices"
 
-	"cloudengine/events"
 	"cloudengine/workers/dm"
+	"cloudengine/workers/initiator"
 )
 
-// Target is a proxy as a host logs in to it.
-type Target struct {
-	Transport string // srp or iscsi
-	Machine   events.MachineID
-	Address   string // IPv4
-}
-
-// Session is a login that stands. It may be broken just now: whoever keeps it mends it.
-type Session struct {
-	Target Target
-	State  string // as the transport calls it
-	Live   bool   // commands are sent and answered, as far as the kernel knows
-}
-
-// LUN is one path to an array: a disk of the kernel.
-type LUN struct {
-	NAA    string // 32 hex digits, without "naa."
-	Dev    string // sda
-	DevNo  string // 8:0
-	Bytes  int64
-	State  string // running, offline, blocked, transport-offline
-	Target Target
-}
+// What the initiator tells: a proxy as a host logs in to it, a login that stands, and a disk of the kernel, which is a path to an array.
+type (
+	Target  = initiator.Target
+	Session = initiator.Session
+	LUN     = initiator.LUN
+)
 
 // Line is one line of a device-mapper table.
 type Line = dm.Target

@@ -63,7 +63,7 @@ func docsOf(disks ...desired.Disk) []desired.Document {
 }
 
 func ready(w *Worker, v events.VolumeID, a events.ArrayID, bytes int64) error {
-	_, _, err := w.Ready(context.Background(), v, a, bytes)
+	_, err := w.Ready(context.Background(), v, a, bytes)
 	return err
 }
 

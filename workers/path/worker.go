@@ -13,9 +13,10 @@ import (
 	"cloudengine/events"
 	"cloudengine/events/desired"
 	"cloudengine/workers"
+	"cloudengine/workers/initiator"
 )
 
-// Initiator logs in and finds what proxies give.
+// Initiator logs in and finds what proxies give. The one of package initiator is the real one.
 type Initiator interface {
 	// Login makes sure that there is a session with a target which works. It may be repeated.
 	Login(ctx context.Context, t Target) error
@@ -27,6 +28,8 @@ type Initiator interface {
 	// Probe asks a disk whether it serves I/O. An error says that it does not, or did not answer before ctx ended.
 	Probe(ctx context.Context, dev string) error
 }
+
+var _ Initiator = (*initiator.Initiator)(nil)
 
 // Mapper is device-mapper. Kernel is the real one.
 type Mapper interface {
@@ -186,20 +189,20 @@ func (w *Worker) cut(s workers.Step) error {
 var errNotReady = errors.New("the disk's device does not stand")
 
 // Ready waits until the device of a volume stands, is as large as it should be, and leads to its array by a path that works. It gives the
-// device's path and number. After Patience, or when ctx ends, the error says what is missing.
-func (w *Worker) Ready(ctx context.Context, volume events.VolumeID, array events.ArrayID, bytes int64) (path, devNo string, err error) {
+// device's path. After Patience, or when ctx ends, the error says what is missing.
+func (w *Worker) Ready(ctx context.Context, volume events.VolumeID, array events.ArrayID, bytes int64) (path string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, or(w.Patience, 15*time.Second))
 	defer cancel()
 	tick := time.NewTicker(lookAgain)
 	defer tick.Stop()
 	for {
-		devNo, err := w.ready(volume, array, bytes)
+		err := w.ready(volume, array, bytes)
 		if err == nil {
-			return VolumePath(volume), devNo, nil
+			return VolumePath(volume), nil
 		}
 		select {
 		case <-ctx.Done():
-			return "", "", fmt.Errorf("disk of volume %s: %w", volume, err)
+			return "", fmt.Errorf("disk of volume %s: %w", volume, err)
 		case <-tick.C:
 		}
 	}
@@ -208,28 +211,41 @@ func (w *Worker) Ready(ctx context.Context, volume events.VolumeID, array events
 // lookAgain is the time between two looks while something is waited for.
 const lookAgain = 200 * time.Millisecond
 
-func (w *Worker) ready(volume events.VolumeID, array events.ArrayID, bytes int64) (devNo string, err error) {
+func (w *Worker) ready(volume events.VolumeID, array events.ArrayID, bytes int64) error {
 	devices, err := w.Mapper.List()
 	if err != nil {
-		return "", err
+		return err
 	}
 	seen := Observed{Devices: devices}
 	m, mapped := seen.device(MapUUID(array))
 	dev, there := seen.device(VolumeUUID(volume))
 	switch {
 	case !mapped:
-		return "", fmt.Errorf("there is no path to array %s: %w", array, errNotReady)
+		return fmt.Errorf("there is no path to array %s: %w", array, errNotReady)
 	case !there:
-		return "", fmt.Errorf("it is not cut out of array %s yet: %w", array, errNotReady)
+		return fmt.Errorf("it is not cut out of array %s yet: %w", array, errNotReady)
 	case dev.Name != VolumeName(volume) || dev.Unsettled || dev.Bytes() != bytes:
-		return "", fmt.Errorf("device %s has %d bytes, want %d: %w", dev.Name, dev.Bytes(), bytes, errNotReady)
+		return fmt.Errorf("device %s has %d bytes, want %d: %w", dev.Name, dev.Bytes(), bytes, errNotReady)
 	case m.usable() == 0:
-		return "", fmt.Errorf("no path to array %s works (of %d): %w", array, len(m.Paths), errNotReady)
+		return fmt.Errorf("no path to array %s works (of %d): %w", array, len(m.Paths), errNotReady)
 	}
 	for _, l := range dev.Table {
 		if over(l) != m.DevNo {
-			return "", fmt.Errorf("device %s does not lie on array %s: %w", dev.Name, array, errNotReady)
+			return fmt.Errorf("device %s does not lie on array %s: %w", dev.Name, array, errNotReady)
 		}
 	}
-	return dev.DevNo, w.Mapper.Node(dev.Name)
+	return w.Mapper.Node(dev.Name)
+}
+
+// Device gives the number of a volume's device, as 253:4, and whether anybody has it open.
+func (w *Worker) Device(_ context.Context, volume events.VolumeID) (number string, open bool, err error) {
+	devices, err := w.Mapper.List()
+	if err != nil {
+		return "", false, err
+	}
+	dev, there := Observed{Devices: devices}.device(VolumeUUID(volume))
+	if !there {
+		return "", false, fmt.Errorf("find the device of volume %s: %w", volume, errNotReady)
+	}
+	return dev.DevNo, dev.Open > 0, nil
 }

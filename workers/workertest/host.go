@@ -37,7 +37,9 @@ type Machine struct {
 	NextID   int
 	Guests   map[int]*Guest
 	Nodes    map[string]string
-	Models   map[int]bool // domids of device models
+	Models   map[int]bool   // domids of device models
+	Devices  map[string]int // minor numbers of block devices, by path; one that is not there has 0
+	Minors   int            // that were ever given
 }
 
 // Host is the model. It is safe for concurrent use.
@@ -85,6 +87,9 @@ func Restore(m Machine) *Host {
 	if m.Models == nil {
 		m.Models = map[int]bool{}
 	}
+	if m.Devices == nil {
+		m.Devices = map[string]int{}
+	}
 	if m.Nodes == nil {
 		m.Nodes = map[string]string{}
 	}
@@ -99,6 +104,7 @@ func Restore(m Machine) *Host {
 var (
 	_ host.Toolstack = (*Host)(nil)
 	_ host.Store     = (*Host)(nil)
+	_ host.Disks     = (*Host)(nil)
 )
 
 // KillAt arms the death of the agent, counted from now.
@@ -253,6 +259,9 @@ func (h *Host) Create(_ context.Context, c host.Config) error {
 		if need := c.MemoryMiB + overheadMiB; h.m.FreeMiB < need {
 			return fmt.Errorf("create %s: %d MiB of memory are free, %d are needed", c.Name, h.m.FreeMiB, need)
 		}
+		if err := h.plug(c.Disks); err != nil {
+			return fmt.Errorf("create %s: %w", c.Name, err)
+		}
 		id := h.m.NextID
 		h.m.NextID++
 		h.m.FreeMiB -= c.MemoryMiB + overheadMiB
@@ -271,6 +280,7 @@ func (h *Host) Create(_ context.Context, c host.Config) error {
 			g.Name = "(null)"
 			return nil
 		}
+		h.serve(id, c.Disks)
 		dir := "/local/domain/" + strconv.Itoa(id)
 		h.setNode(dir+"/name", c.Name)
 		h.setNode(dir+"/vm", "/vm/"+c.UUID)
@@ -290,6 +300,7 @@ func (h *Host) Act(_ context.Context, a host.Action, domid int) error {
 		if g := h.m.Guests[domid]; g != nil && a == host.ActDestroy {
 			g.Half, g.Name, g.State = true, "(null)", events.DomainPaused
 			h.removeNodes("/local/domain/" + strconv.Itoa(domid))
+			h.removeNodes(backendDir(domid))
 		} else {
 			_ = h.act(a, domid)
 		}
@@ -305,6 +316,7 @@ func (h *Host) act(a host.Action, domid int) error {
 		delete(h.m.Guests, domid)
 		delete(h.m.Models, domid)
 		h.removeNodes("/local/domain/" + strconv.Itoa(domid))
+		h.removeNodes(backendDir(domid))
 		return nil
 	case a == host.ActDestroy:
 		return nil

@@ -8,7 +8,7 @@ import (
 
 func TestModelPassesTheSuite(t *testing.T) {
 	h := workertest.NewHost(1024)
-	workertest.Suite(t.Context(), t, h, h, workertest.Guests{Kernel: "k", Ramdisk: "r", BzImage: "k"})
+	workertest.Suite(t.Context(), t, h, h, workertest.Guests{Kernel: "k", Ramdisk: "r", BzImage: "k", Disk: workertest.DevicePath("suite")})
 	if twice := h.Twice(); len(twice) != 0 {
 		t.Fatal(twice)
 	}

@@ -21,6 +21,7 @@ type T interface {
 type Guests struct {
 	Kernel, Ramdisk string
 	BzImage         string // its kernel as HVM domains boot it; empty: the suite makes no HVM domain
+	Disk            string // path of a block device that the hotplug script takes; empty: the suite's domains have no disk
 }
 
 // patience bounds each wait of the suite; an emulated machine is slow.
@@ -93,6 +94,9 @@ func (s *suite) config(kind, uuid, extra string) host.Config {
 		Name: "ce-suite-" + uuid[24:], UUID: uuid, Type: kind, VCPUs: 2, MemoryMiB: 128, Weight: 3, TSCMode: "native",
 		Kernel: s.guests.Kernel, Ramdisk: s.guests.Ramdisk, Cmdline: "console=hvc0 quiet ce.name=suite " + extra,
 	}
+	if s.guests.Disk != "" {
+		c.Disks = []host.Disk{{Slot: events.SlotPrimary, Path: s.guests.Disk}}
+	}
 	if kind == events.TypeHVM {
 		c.Kernel, c.Cmdline = s.guests.BzImage, "console=ttyS0 quiet pci=noearly iommu=noaperture ce.name=suite "+extra
 	}
@@ -150,10 +154,30 @@ func (s *suite) create(c host.Config) host.Domain {
 	if v, err := s.store.Read(s.ctx, dir+"/name"); err != nil || v != c.Name {
 		s.Fatalf("%s/name is %q, %v", dir, v, err)
 	}
+	s.served(d.DomID, len(c.Disks))
 	after, err := s.tools.Info(s.ctx)
 	s.must(err, "info")
 	s.Logf("create %s %d MiB %d vcpus took %s; memory taken %d MiB", c.Type, c.MemoryMiB, c.VCPUs, took.Round(time.Millisecond), before.FreeMiB-after.FreeMiB)
 	return d
+}
+
+// served checks that the kernel has what it needs to serve a domain's disks.
+func (s *suite) served(domid, disks int) {
+	dir := "/local/domain/0/backend/vbd/" + strconv.Itoa(domid)
+	ids, err := s.store.Children(s.ctx, dir)
+	if err != nil || len(ids) != disks {
+		s.Fatalf("domain %d has disks %q, %v; want %d", domid, ids, err, disks)
+	}
+	for _, id := range ids {
+		for node, want := range map[string]string{"dev": events.SlotPrimary, "params": s.guests.Disk, "hotplug-status": "connected"} {
+			if v, err := s.store.Read(s.ctx, dir+"/"+id+"/"+node); err != nil || v != want {
+				s.Fatalf("%s of disk %s is %q, %v; want %q", node, id, v, err, want)
+			}
+		}
+		if v, err := s.store.Read(s.ctx, dir+"/"+id+"/physical-device"); err != nil || len(v) < 3 {
+			s.Fatalf("device number of disk %s is %q, %v", id, v, err)
+		}
+	}
 }
 
 // listed is the RAM that the hypervisor counts: of an HVM domain's a little less.
@@ -250,6 +274,7 @@ func (s *suite) gone(d host.Domain) {
 	}
 	s.models(d.DomID, false)
 	s.must(s.tools.Act(s.ctx, host.ActDestroy, d.DomID), "destroy what is gone")
+	s.served(d.DomID, 0)
 	if _, err := s.store.Read(s.ctx, dir+"/vm"); !errors.Is(err, host.ErrNoNode) {
 		s.Fatalf("%s/vm is still there: %v", dir, err)
 	}
