@@ -36,8 +36,9 @@ func ReportSubject(m MachineID, kind string) string { return "rep." + string(m) 
 
 // The kinds of reports.
 const (
-	ReportEnrol = "enrol" // body Enrol
-	ReportState = "state" // body Report
+	ReportEnrol   = "enrol"   // body Enrol
+	ReportState   = "state"   // body Report
+	ReportStorage = "storage" // body StorageReport
 
 	ReportConsole = "console" // body ConsoleTail
 )

@@ -37,6 +37,7 @@ type agent struct {
 	reporter *workers.Reporter
 	bus      *bus
 	consoles *consoles
+	chain    *chain // nil: the machine is modelled, and has no storage
 
 	asking  sync.Mutex
 	askedMS int64 // CPU time that measuring took itself, in calls of xl
@@ -67,7 +68,26 @@ func newAgent(ctx context.Context, o options, c boot.Config, log *slog.Logger) (
 	}
 	a.bus = newBus(a)
 	a.wire()
+	if o.runner == "xl" {
+		a.chain = newChain(a)
+	}
 	return a, nil
+}
+
+// disconnected says that the control plane may have lost sight of this machine.
+func (a *agent) disconnected() {
+	a.reporter.Disconnected()
+	if a.chain != nil {
+		a.chain.report.Disconnected()
+	}
+}
+
+// complete asks for complete reports.
+func (a *agent) complete() {
+	a.reporter.Complete()
+	if a.chain != nil {
+		a.chain.report.Complete()
+	}
 }
 
 // wire joins worker, loop and reporter.
@@ -123,6 +143,9 @@ func (a *agent) run(ctx context.Context) error {
 		group.Go(func() error { return a.loop.Run(ctx) })
 		group.Go(func() error { return a.reporter.Run(ctx) })
 		group.Go(func() error { return a.watchDomains(ctx) })
+	}
+	if a.chain != nil {
+		group.Go(func() error { return a.chain.run(ctx) })
 	}
 	group.Go(func() error { return a.bus.run(ctx) })
 	return group.Wait()

@@ -93,7 +93,7 @@ func (b *bus) session(ctx context.Context) error {
 	if err := b.answerQuestions(nc); err != nil {
 		return err
 	}
-	b.a.reporter.Disconnected() // BEFORE any document: what is here is told before anything is done about it
+	b.a.disconnected() // BEFORE any document: what is here is told before anything is done about it
 	for _, f := range []func(context.Context, *nats.Conn){b.follow, b.beat} {
 		work.Add(1)
 		go func() { defer work.Done(); f(ctx, nc) }()
@@ -112,13 +112,13 @@ func (b *bus) attend(ctx context.Context, nc *nats.Conn, closed, reconnected cha
 		case <-closed:
 			return fmt.Errorf("connection closed: %w", nc.LastError())
 		case <-reconnected:
-			b.a.reporter.Disconnected()
+			b.a.disconnected()
 			select {
 			case b.again <- struct{}{}:
 			default:
 			}
 		case <-ticker.C:
-			b.a.reporter.Complete()
+			b.a.complete()
 		}
 	}
 }
@@ -139,7 +139,7 @@ func (b *bus) connect(pair nkeys.KeyPair, closed, reconnected chan struct{}) (*n
 		nats.ClosedHandler(func(*nats.Conn) { close(closed) }),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			b.log.Warn("disconnected from the control plane", "err", err)
-			b.a.reporter.Disconnected() // BEFORE any document of the next connection
+			b.a.disconnected() // BEFORE any document of the next connection
 		}),
 		nats.ReconnectHandler(func(nc *nats.Conn) {
 			b.log.Info("connected again", "server", nc.ConnectedUrlRedacted())
@@ -244,6 +244,15 @@ func (b *bus) report(ctx context.Context, _ uint64, body []byte) (events.Answer,
 	}
 	b.a.consoles.send(ctx, nc, b.a.machine, b.a.conf.BootID, body)
 	return ask(ctx, nc, events.ReportSubject(b.a.machine, events.ReportState), body, reportTimeout)
+}
+
+// reportStorage sends one report of storage and waits for the answer.
+func (b *bus) reportStorage(ctx context.Context, body []byte) (events.Answer, error) {
+	nc, err := b.conn(ctx)
+	if err != nil {
+		return events.Answer{}, err
+	}
+	return ask(ctx, nc, events.ReportSubject(b.a.machine, events.ReportStorage), body, reportTimeout)
 }
 
 // beat says that the machine lives. It is never stored.

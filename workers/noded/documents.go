@@ -115,6 +115,9 @@ func (b *bus) take(m *nats.Msg) {
 		_ = m.NakWithDelay(time.Second)
 		return
 	}
+	if b.a.chain != nil {
+		b.a.chain.wake()
+	}
 	b.log.Info("document", "object", string(d.Kind)+"/"+d.ID, "term", d.Generation.Term, "number", d.Generation.Number, "verdict", v)
 	_ = m.Ack() // an acknowledgement that is lost brings the document once more, and it is the same then
 }

@@ -1,0 +1,150 @@
+package main
+
+import (
+	"context"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"cloudengine/events"
+	"cloudengine/events/desired"
+	"cloudengine/workers"
+	"cloudengine/workers/fabric"
+	"cloudengine/workers/initiator"
+	"cloudengine/workers/lio"
+	"cloudengine/workers/modprobe"
+	"cloudengine/workers/path"
+	"cloudengine/workers/storage"
+)
+
+// storageInterval is the longest time between two looks of a loop of storage: what the kernel does by itself shows no other way.
+const storageInterval = 2 * time.Second
+
+// chain is what the agent does for storage: a loop for each of the machine's parts in it, over the same documents, and one report.
+type chain struct {
+	a      *agent
+	report *workers.StorageReporter
+	loops  []storageLoop
+	others []func(context.Context) error // what runs beside the loops
+
+	fabric *fabric.Worker
+
+	mu    sync.Mutex
+	links []fabric.Link // as of the last look
+}
+
+// storageLoop is a workers.Loop, whatever it sees.
+type storageLoop interface {
+	Run(ctx context.Context) error
+	Wake()
+	Drain()
+}
+
+// storer is a worker that reports storage.
+type storer[O any] interface {
+	Observe(ctx context.Context) (O, error)
+	Plan(docs []desired.Document, seen O) []workers.Plan
+	Apply(ctx context.Context, s workers.Step) error
+	Report(docs []desired.Document, seen O, busy map[events.Ref]bool) events.StorageReport
+}
+
+// described makes a storer a worker of the loop.
+type described[O any] struct{ storer[O] }
+
+// Describe says what is reported.
+func (d described[O]) Describe(docs []desired.Document, seen O, busy map[events.Ref]bool) workers.Snapshot {
+	return workers.Snapshot{Storage: d.Report(docs, seen, busy)}
+}
+
+// addLoop makes a loop for a worker. published is called after each look; it may be nil.
+func addLoop[O any](c *chain, name string, w storer[O], published func()) {
+	offer := c.report.Part(name)
+	c.loops = append(c.loops, workers.NewLoop(described[O]{w}, c.a.wishes, workers.Options{
+		Log: c.a.log.With("part", name), Interval: storageInterval,
+		Publish: func(s workers.Snapshot) {
+			offer(s)
+			if published != nil {
+				published()
+			}
+		},
+	}))
+}
+
+// newChain makes the loops of a machine's roles.
+func newChain(a *agent) *chain {
+	stores := slices.Contains(a.conf.Roles, events.RoleStorageNode) || slices.Contains(a.conf.Roles, events.RoleProxy)
+	c := &chain{a: a}
+	c.report = &workers.StorageReporter{
+		Machine: a.machine, Boot: a.conf.BootID, Whole: stores, Next: a.keep.next, Send: a.bus.reportStorage, Drain: c.drain, Log: a.log.With("part", "report of storage"),
+	}
+	c.fabric = &fabric.Worker{Boot: a.conf.Lease.MAC, Load: modprobe.Load}
+	addLoop(c, "fabric", c.fabric, c.relink)
+	target := sync.OnceValue(func() *lio.System { return lio.Kernel("/", a.machine, modprobe.Load) })
+	logins := sync.OnceValue(func() *initiator.Initiator {
+		i := &initiator.Initiator{Self: a.machine, Links: c.fabric.Links, Log: a.log.With("part", "initiator")}
+		c.others = append(c.others, i.Run)
+		return i
+	})
+	if slices.Contains(a.conf.Roles, events.RoleStorageNode) {
+		addLoop(c, "exports", &storage.Worker{
+			Machine: a.machine, Root: "/", Run: filepath.Join(a.opt.run, "exports"), Target: target(), Links: c.nodeLinks, Log: a.log.With("part", "exports"),
+		}, nil)
+	}
+	if a.conf.IsXen {
+		w := &path.Worker{Initiator: logins(), Mapper: path.Kernel{}, Load: modprobe.Load, Log: a.log.With("part", "paths"), Changed: c.wake}
+		addLoop(c, "paths", w, nil)
+		c.others = append(c.others, w.Run)
+		a.worker.Disks = w
+	}
+	return c
+}
+
+// relink wakes the other loops when an attachment has come or gone.
+func (c *chain) relink() {
+	now := c.fabric.Links()
+	c.mu.Lock()
+	changed := !slices.Equal(now, c.links)
+	c.links = now
+	c.mu.Unlock()
+	if changed {
+		c.a.log.Info("attachments to fabrics", "links", now)
+		c.wake()
+	}
+}
+
+// nodeLinks are the attachments as a storage node's worker wants them.
+func (c *chain) nodeLinks() []storage.Link {
+	var out []storage.Link
+	for _, l := range c.fabric.Links() {
+		out = append(out, storage.Link{Fabric: l.Fabric, Transport: l.Transport, Address: l.Address, RDMA: l.RDMA})
+	}
+	return out
+}
+
+func (c *chain) wake() {
+	for _, l := range c.loops {
+		l.Wake()
+	}
+}
+
+func (c *chain) drain() {
+	for _, l := range c.loops {
+		l.Drain()
+	}
+}
+
+// run works until ctx ends.
+func (c *chain) run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, l := range c.loops {
+		group.Go(func() error { return l.Run(ctx) })
+	}
+	for _, f := range c.others {
+		group.Go(func() error { return f(ctx) })
+	}
+	group.Go(func() error { return c.report.Run(ctx) })
+	return group.Wait()
+}
