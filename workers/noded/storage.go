@@ -17,6 +17,7 @@ import (
 	"cloudengine/workers/lio"
 	"cloudengine/workers/modprobe"
 	"cloudengine/workers/path"
+	"cloudengine/workers/proxy"
 	"cloudengine/workers/storage"
 )
 
@@ -91,6 +92,12 @@ func newChain(a *agent) *chain {
 	if slices.Contains(a.conf.Roles, events.RoleStorageNode) {
 		addLoop(c, "exports", &storage.Worker{
 			Machine: a.machine, Root: "/", Run: filepath.Join(a.opt.run, "exports"), Target: target(), Links: c.nodeLinks, Log: a.log.With("part", "exports"),
+		}, nil)
+	}
+	if slices.Contains(a.conf.Roles, events.RoleProxy) {
+		addLoop(c, "arrays", &proxy.Worker{
+			Boot: a.conf.BootID, Initiator: storageNodes{logins()}, Target: &arrayExports{machine: a.machine, system: target(), links: c.fabric.Links},
+			Name: initiatorName, Wake: c.wake, Log: a.log.With("part", "arrays"),
 		}, nil)
 	}
 	if a.conf.IsXen {
