@@ -1,0 +1,271 @@
+package proxy_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"cloudengine/events"
+	"cloudengine/events/desired"
+	"cloudengine/workers/proxy"
+)
+
+// plane is a control plane with one array, as this proxy sees it: it grants, revokes, and believes reports.
+type plane struct {
+	*engine
+	epoch   uint64
+	want    string
+	made    bool
+	known   uint64 // event count
+	told    events.Generation
+	given   bool // the end of the last grant was proven
+	volumes []desired.Volume
+	ready   map[events.VolumeID]int // extents
+	serial  int
+}
+
+// render says what holds now.
+func (p *plane) render() {
+	a := p.doc(p.want, p.epoch)
+	if p.want == desired.Active {
+		a.Create, a.MinEvents = !p.made, p.known
+		for _, v := range p.volumes {
+			v.Keep = p.ready[v.Volume]
+			a.Volumes = append(a.Volumes, v)
+		}
+	}
+	p.say(a)
+	p.told, _ = p.wishes.Generation(events.Ref{Kind: desired.KindArray, ID: string(arrayID)})
+}
+
+// believe takes the last report.
+func (p *plane) believe(t *rapid.T) {
+	r, ok := p.last[arrayID]
+	if !ok || r.Generation != p.told {
+		return
+	}
+	switch {
+	case p.want != desired.Active:
+		p.given = p.given || r.State == events.ArrayStandby || r.State == events.ArrayAbsent
+	case r.Epoch.Counter == p.epoch:
+		p.made, p.known = p.made || r.Made, max(p.known, r.Events)
+		if r.State == events.ArrayActive {
+			p.customers(t, r)
+		}
+	}
+}
+
+// customers write to each volume that is ready, and free the extents of what is wiped.
+func (p *plane) customers(t *rapid.T, r events.ArrayReport) {
+	changed := false
+	for i, v := range slices.Backward(p.volumes) {
+		if slices.Contains(r.Wiped, v.Volume) {
+			p.volumes = slices.Delete(p.volumes, i, i+1)
+			changed = true
+		}
+	}
+	for _, v := range p.volumes {
+		if !slices.Contains(r.Ready, v.Volume) || v.Want != desired.There {
+			continue
+		}
+		n := 0
+		for _, s := range v.Segments {
+			for e := s.Start; e < s.Start+s.Count; e++ {
+				if n >= p.ready[v.Volume] && p.w.data[arrayID][e] != "0" {
+					t.Fatalf("volume %s is ready, and its extent %d holds %q", v.Volume, e, p.w.data[arrayID][e])
+				}
+				n++
+				p.w.data[arrayID][e] = "of " + string(v.Volume)
+			}
+		}
+		changed = changed || p.ready[v.Volume] != n
+		p.ready[v.Volume] = n
+	}
+	if changed {
+		p.render()
+	}
+}
+
+// mayZero: what customers wrote is lost with their volume only.
+func (p *plane) mayZero(_ events.ArrayID, extent int) string {
+	for _, v := range p.volumes {
+		if v.Want == desired.There && p.w.data[arrayID][extent] == "of "+string(v.Volume) {
+			return "it holds " + p.w.data[arrayID][extent]
+		}
+	}
+	return ""
+}
+
+// free gives a run of extents that no volume has, or none.
+func (p *plane) free(t *rapid.T) []events.Segment {
+	used := [extents]bool{}
+	for _, v := range p.volumes {
+		for _, s := range v.Segments {
+			for e := s.Start; e < s.Start+s.Count; e++ {
+				used[e] = true
+			}
+		}
+	}
+	var all []events.Segment
+	for e := range extents {
+		if !used[e] {
+			all = append(all, events.Segment{Start: e, Count: 1})
+		}
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	out := []events.Segment{}
+	for range rapid.IntRange(1, 3).Draw(t, "pieces") {
+		i := rapid.IntRange(0, len(all)-1).Draw(t, "piece")
+		if !slices.Contains(out, all[i]) {
+			out = append(out, all[i])
+		}
+	}
+	return out
+}
+
+func (p *plane) change(t *rapid.T) {
+	switch rapid.SampledFrom([]string{"grant", "revoke", "again", "absent", "silent", "create", "grow", "delete", "elsewhere"}).Draw(t, "change") {
+	case "grant":
+		if p.want != desired.Active && p.given {
+			p.want, p.epoch, p.given = desired.Active, p.epoch+1, false
+		}
+	case "again": // a human said that the grant was over
+		p.want, p.epoch, p.given = desired.Active, p.epoch+1, false
+	case "revoke":
+		p.want = desired.Standby
+	case "absent":
+		p.want = desired.Absent
+	case "silent":
+		p.say(desired.Array{Array: arrayID})
+		return
+	case "create":
+		if s := p.free(t); s != nil {
+			p.serial++
+			p.volumes = append(p.volumes, desired.Volume{Volume: events.VolumeID(fmt.Sprint("v", p.serial)), Segments: s, Want: desired.There})
+		}
+	case "grow":
+		if s := p.free(t); s != nil && len(p.volumes) > 0 && p.volumes[0].Want == desired.There {
+			p.volumes[0].Segments = append(slices.Clone(p.volumes[0].Segments), s...)
+		}
+	case "delete":
+		if len(p.volumes) > 0 {
+			p.volumes[rapid.IntRange(0, len(p.volumes)-1).Draw(t, "volume")].Want = desired.Absent
+		}
+	case "elsewhere":
+		p.elsewhere()
+	}
+	p.render()
+}
+
+// elsewhere lets another proxy own the array for a while. Nothing of it may run here: that was proven.
+func (p *plane) elsewhere() {
+	if p.want == desired.Active || !p.given || !p.made {
+		return
+	}
+	if len(p.w.arrays) > 0 {
+		p.w.complain("two proxies write")
+	}
+	p.epoch++
+	for _, d := range p.w.disks {
+		d.super.Events += 10
+	}
+	p.known = max(p.known, p.w.disks[0].super.Events)
+	for e, x := range p.w.data[arrayID] {
+		if x == "old" {
+			p.w.data[arrayID][e] = "old and else"
+		}
+	}
+}
+
+func (p *plane) disturb(t *rapid.T) {
+	p.w.fail = nil
+	switch rapid.IntRange(0, 7).Draw(t, "disturb") {
+	case 0:
+		p.w.killIn, p.w.after = rapid.IntRange(1, 10).Draw(t, "at"), rapid.Bool().Draw(t, "after")
+	case 1:
+		left := rapid.IntRange(0, 5).Draw(t, "left")
+		p.w.fail = func(string) error {
+			if left--; left < 0 {
+				return errors.New("injected")
+			}
+			return nil
+		}
+	case 2:
+		p.restart()
+	case 3: // a storage node dies or comes back; the other stays
+		n := rapid.IntRange(0, 1).Draw(t, "node")
+		for i, d := range p.w.disks {
+			d.there = i%2 != n || !d.there
+			if i%2 != n {
+				d.there = true
+			}
+		}
+	case 4:
+		p.term++
+		p.offer(desired.KindTerm, "p1", desired.Term{Term: p.term})
+		p.offer(desired.KindFabric, "f", desired.Fabric{Fabric: "f", Transport: "srp", Want: desired.There})
+		if rapid.Bool().Draw(t, "said again") {
+			p.render()
+		}
+	case 5:
+		p.clock.now = p.clock.now.Add(12 * time.Second)
+	}
+}
+
+// TestAnyHistory: grants, ends, volumes, deaths of the agent, failing calls, dying nodes, new terms. At no time the array is assembled without
+// an active document, or from other legs; nothing is reported as given up that is not; no customer's extent is zeroed; and in the end
+// all is as the last document says.
+func TestAnyHistory(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := newWorld(2, 2)
+		p := &plane{engine: newEngine(w), want: desired.Standby, epoch: 1, given: true, ready: map[events.VolumeID]int{}}
+		w.mayZero = p.mayZero
+		p.render()
+		for range rapid.IntRange(1, 25).Draw(t, "rounds") {
+			p.change(t)
+			p.disturb(t)
+			for range rapid.IntRange(0, 8).Draw(t, "passes") {
+				if _, err := p.pass(); !errors.Is(err, errKilled) {
+					p.believe(t)
+				}
+				p.clock.now = p.clock.now.Add(time.Second)
+				p.check(t)
+			}
+		}
+		w.fail, w.killIn = nil, 0
+		for _, d := range w.disks {
+			d.there = true
+		}
+		p.render()
+		p.settle(t)
+		p.believe(t)
+		p.settle(t)
+		p.final(t)
+	})
+}
+
+func (p *plane) final(t *rapid.T) {
+	t.Helper()
+	r := p.last[arrayID]
+	want := map[string]string{desired.Active: events.ArrayActive, desired.Standby: events.ArrayStandby, desired.Absent: events.ArrayAbsent}[p.want]
+	if r.State != want {
+		t.Fatalf("report %+v, want %s", r, want)
+	}
+	if p.want != desired.Active {
+		return
+	}
+	if p.w.exports[arrayID].State != proxy.ExportActive || r.Degraded != 0 {
+		t.Fatalf("report %+v, exports %+v", r, p.w.exports)
+	}
+	for _, v := range p.volumes {
+		if v.Want == desired.There && !slices.Contains(r.Ready, v.Volume) || v.Want == desired.Absent && !slices.Contains(r.Wiped, v.Volume) {
+			t.Fatalf("volume %+v: report %+v", v, r)
+		}
+	}
+}
