@@ -106,6 +106,21 @@ func TestStaleConnectionIsTriedAgainWithABound(t *testing.T) {
 	}
 }
 
+func TestASessionThatIsNotQuiteGoneIsWaitedFor(t *testing.T) {
+	x := newTree(t)
+	x.logins = []error{syscall.EEXIST, nil}
+	if err := x.i.Login(t.Context(), srpTarget); err != nil || x.count("add_target") != 2 {
+		t.Errorf("SRP login: %v after %d tries", err, x.count("add_target"))
+	}
+	if err := x.i.Login(t.Context(), tcpTarget); err != nil {
+		t.Fatal(err)
+	}
+	x.logouts = []int{exitNotConnected, exitInternal}
+	if err := x.i.Logout(t.Context(), tcpTarget); err != nil || x.count("--logout") != 3 {
+		t.Errorf("iSCSI logout: %v after %d tries", err, x.count("--logout"))
+	}
+}
+
 func TestFailedLoginsSayWhy(t *testing.T) {
 	for _, c := range []struct {
 		name   string

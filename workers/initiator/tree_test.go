@@ -29,6 +29,7 @@ type tree struct {
 	said []string // writes and calls, in order
 
 	logins   []error // what the next logins end with; then nil
+	logouts  []int   // what the next calls of iscsiadm --logout end with; then 0
 	units    []unit  // that new hosts get, and scans find
 	replies  map[string][]reply
 	nextHost int
@@ -202,6 +203,11 @@ func (x *tree) iscsiadm(_ context.Context, args ...string) (int, string, error) 
 		}
 		x.iscsi(args[3], args[5])
 	case "--logout":
+		if len(x.logouts) > 0 {
+			exit := x.logouts[0]
+			x.logouts = x.logouts[1:]
+			return exit, "not now", nil
+		}
 		sessions, _ := x.i.iscsiSessions()
 		for _, s := range sessions {
 			if s.ID == args[3] {
