@@ -52,7 +52,11 @@ func (i *Initiator) rdma(t Target) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("read the target's address: %w", err)
 	}
-	for _, l := range i.Links() {
+	var links []fabric.Link
+	if i.Links != nil {
+		links = i.Links()
+	}
+	for _, l := range links {
 		if l.Transport == fabric.SRP && l.RDMA != "" && l.Address.Contains(addr) {
 			return l.RDMA, nil
 		}
