@@ -254,6 +254,10 @@ func TestProbeReturnsWhenItsContextEnds(t *testing.T) {
 	if err := x.i.Probe(t.Context(), dev); !errors.Is(err, ErrTransport) || asked != 1 {
 		t.Errorf("joined: %v, asked %d times", err, asked)
 	}
+	x.write("2", "sys/block", dev, "diskseq")
+	if err := x.i.Probe(t.Context(), dev); !errors.Is(err, ErrTransport) || asked != 2 {
+		t.Errorf("another disk of the same name: %v, asked %d times", err, asked)
+	}
 	x.i.Wait()
 	for _, bad := range []string{"sdz", "../sda", ""} {
 		if err := x.i.Probe(t.Context(), bad); err == nil {
