@@ -134,7 +134,8 @@ func drawWorld(t *rapid.T) *world {
 	w := &world{cards: []Card{{Device: "eth0", MAC: bootMAC, MTU: 1500, Up: true, Addresses: booted}}}
 	for i := range rapid.IntRange(0, 4).Draw(t, "cards") {
 		c := Card{Device: fmt.Sprintf("eth%d", i+1), MAC: macOf(rapid.IntRange(1, 4).Draw(t, "mac")),
-			MTU: rapid.SampledFrom([]int{1500, 4200}).Draw(t, "mtu"), Up: rapid.Bool().Draw(t, "up"), Master: rapid.SampledFrom([]string{"", "", "", "br0"}).Draw(t, "master")}
+			MTU: rapid.SampledFrom([]int{1500, 4200}).Draw(t, "mtu"),
+			Up:  rapid.Bool().Draw(t, "up"), Master: rapid.SampledFrom([]string{"", "", "", "br0"}).Draw(t, "master")}
 		for range rapid.IntRange(0, 3).Draw(t, "addresses") {
 			p := drawPrefix(t)
 			if !c.has(p) {
