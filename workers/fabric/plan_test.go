@@ -130,10 +130,12 @@ func TestPlans(t *testing.T) {
 }
 
 func drawWorld(t *rapid.T) *world {
-	w := &world{cards: []Card{{Device: "eth0", MAC: bootMAC, MTU: 1500, Up: true, Addresses: []netip.Prefix{netip.MustParsePrefix("10.77.0.5/24")}}}}
+	booted := []netip.Prefix{netip.MustParsePrefix("10.77.0.5/24")}
+	w := &world{cards: []Card{{Device: "eth0", MAC: bootMAC, MTU: 1500, Up: true, Addresses: booted}}}
 	for i := range rapid.IntRange(0, 4).Draw(t, "cards") {
-		c := Card{Device: fmt.Sprintf("eth%d", i+1), MAC: macOf(rapid.IntRange(1, 4).Draw(t, "mac")), MTU: rapid.SampledFrom([]int{1500, 4200}).Draw(t, "mtu"),
-			Up: rapid.Bool().Draw(t, "up"), Master: rapid.SampledFrom([]string{"", "", "", "br0"}).Draw(t, "master")}
+		c := Card{Device: fmt.Sprintf("eth%d", i+1), MAC: macOf(rapid.IntRange(1, 4).Draw(t, "mac")),
+			MTU: rapid.SampledFrom([]int{1500, 4200}).Draw(t, "mtu"),
+			Up:  rapid.Bool().Draw(t, "up"), Master: rapid.SampledFrom([]string{"", "", "", "br0"}).Draw(t, "master")}
 		for range rapid.IntRange(0, 3).Draw(t, "addresses") {
 			p := drawPrefix(t)
 			if !c.has(p) {

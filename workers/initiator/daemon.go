@@ -29,7 +29,7 @@ const configuration = `node.startup = manual
 node.leading_login = No
 node.session.scan = manual
 node.session.nr_sessions = 1
-node.session.initial_login_retry_max = 2
+node.session.initial_login_retry_max = 1
 node.session.reopen_max = 0
 node.session.timeo.replacement_timeout = %d
 node.conn[0].timeo.login_timeout = 5

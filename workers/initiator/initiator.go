@@ -52,7 +52,7 @@ const (
 	logoutTime  = 60 * time.Second
 	answerTime  = 3 * time.Second       // of a target's address before a login is tried
 	staleTries  = 6                     // logins that a target refuses while it remembers our session before a crash
-	stalePause  = time.Second           // between them
+	stalePause  = time.Second           // between them, and between tries to log out
 	recoverTime = 10 * time.Second      // that Login waits for the connection of a session that is there
 	settleTime  = 10 * time.Second      // for disks of units that were found
 	lookAgain   = 50 * time.Millisecond // at sysfs, while waiting

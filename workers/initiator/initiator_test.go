@@ -106,6 +106,21 @@ func TestStaleConnectionIsTriedAgainWithABound(t *testing.T) {
 	}
 }
 
+func TestASessionThatIsNotQuiteGoneIsWaitedFor(t *testing.T) {
+	x := newTree(t)
+	x.logins = []error{syscall.EEXIST, nil}
+	if err := x.i.Login(t.Context(), srpTarget); err != nil || x.count("add_target") != 2 {
+		t.Errorf("SRP login: %v after %d tries", err, x.count("add_target"))
+	}
+	if err := x.i.Login(t.Context(), tcpTarget); err != nil {
+		t.Fatal(err)
+	}
+	x.logouts = []int{exitNotConnected, exitInternal}
+	if err := x.i.Logout(t.Context(), tcpTarget); err != nil || x.count("--logout") != 3 {
+		t.Errorf("iSCSI logout: %v after %d tries", err, x.count("--logout"))
+	}
+}
+
 func TestFailedLoginsSayWhy(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -238,6 +253,10 @@ func TestProbeReturnsWhenItsContextEnds(t *testing.T) {
 	time.AfterFunc(10*time.Millisecond, func() { close(answer) })
 	if err := x.i.Probe(t.Context(), dev); !errors.Is(err, ErrTransport) || asked != 1 {
 		t.Errorf("joined: %v, asked %d times", err, asked)
+	}
+	x.write("2", "sys/block", dev, "diskseq")
+	if err := x.i.Probe(t.Context(), dev); !errors.Is(err, ErrTransport) || asked != 2 {
+		t.Errorf("another disk of the same name: %v, asked %d times", err, asked)
 	}
 	x.i.Wait()
 	for _, bad := range []string{"sdz", "../sda", ""} {

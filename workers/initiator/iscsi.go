@@ -14,15 +14,18 @@ import (
 
 // What iscsiadm ends with (iscsiadm(8), "EXIT STATUS").
 const (
-	exitTransport   = 4
-	exitLogin       = 5
-	exitTimeout     = 8
-	exitPDUTimeout  = 11
-	exitExists      = 15
-	exitFatalLogin  = 19
-	exitNoObjects   = 21
-	exitAuth        = 24
-	exitReqTimedOut = 33
+	exitNoSession    = 2
+	exitTransport    = 4
+	exitLogin        = 5
+	exitTimeout      = 8
+	exitInternal     = 9
+	exitPDUTimeout   = 11
+	exitExists       = 15
+	exitFatalLogin   = 19
+	exitNoObjects    = 21
+	exitAuth         = 24
+	exitNotConnected = 32
+	exitReqTimedOut  = 33
 )
 
 // toolTime bounds one call of iscsiadm: what it can wait for itself is bounded by iscsid.conf, and is less.
@@ -98,14 +101,28 @@ func (i *Initiator) logoutISCSI(ctx context.Context, t Target) error {
 		if s.Target.Address != "" {
 			at.Address = s.Target.Address
 		}
-		if err := i.admin(ctx, at, "--logout"); err != nil {
+		if err := i.leave(ctx, at); err != nil {
 			return err
 		}
 	}
-	if err := i.gone(ctx, sessions); err != nil {
-		return err
+	return i.gone(ctx, sessions)
+}
+
+// leave ends a session, again while iscsid is not ready to: just started, it takes up the sessions that are there first.
+func (i *Initiator) leave(ctx context.Context, t Target) error {
+	tick := time.NewTicker(i.pause())
+	defer tick.Stop()
+	for {
+		err := i.admin(ctx, t, "--logout")
+		if !errors.Is(err, errNotNow) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(err, ctx.Err())
+		case <-tick.C:
+		}
 	}
-	return nil
 }
 
 // admin calls iscsiadm about one node, and tells its errors apart.
@@ -120,8 +137,10 @@ func (i *Initiator) admin(ctx context.Context, t Target, args ...string) error {
 	switch {
 	case err != nil:
 		return fmt.Errorf("run iscsiadm %s: %w", what, err)
-	case exit == 0, exit == exitExists && what == "--login", exit == exitNoObjects && what == "--logout":
+	case exit == 0, exit == exitExists && what == "--login", (exit == exitNoObjects || exit == exitNoSession) && what == "--logout":
 		return nil
+	case exit == exitInternal, exit == exitNotConnected:
+		err = errNotNow
 	case exit == exitTransport, exit == exitTimeout, exit == exitPDUTimeout, exit == exitReqTimedOut:
 		err = ErrUnreachable
 	case exit == exitLogin, exit == exitFatalLogin, exit == exitAuth:
@@ -132,7 +151,10 @@ func (i *Initiator) admin(ctx context.Context, t Target, args ...string) error {
 	return fmt.Errorf("run iscsiadm %s: %w (exit status %d): %s", what, err, exit, said)
 }
 
-var errTool = errors.New("iscsiadm failed")
+var (
+	errTool   = errors.New("iscsiadm failed")
+	errNotNow = errors.New("iscsid is not ready for this")
+)
 
 // iscsiadm runs the program to its end. What it says on standard error is returned, the last of it.
 func (i *Initiator) iscsiadm(ctx context.Context, args ...string) (int, string, error) {

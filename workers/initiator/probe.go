@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"runtime"
 	"time"
@@ -23,14 +24,13 @@ const (
 // unit's state (ErrStandby, ErrReserved, ErrTransport, ErrNoUnit …), or ErrPending when ctx ends first: a broken path takes the kernel 5 to 12
 // seconds to notice. The command itself has the time of any other: a shorter one would start error handling that stalls the whole session.
 func (i *Initiator) Probe(ctx context.Context, dev string) error {
-	if dev != filepath.Base(dev) {
+	if dev != filepath.Base(dev) || dev == "." || dev == ".." {
 		return fmt.Errorf("probe %s: not the name of a disk", dev)
 	}
-	place, err := filepath.EvalSymlinks(i.path("sys/block", dev, "device"))
-	if err != nil {
+	if _, err := os.Stat(i.path("sys/block", dev, "device")); err != nil {
 		return fmt.Errorf("probe %s: %w: %w", dev, ErrNoUnit, err)
 	}
-	key := "probe " + dev + " " + filepath.Base(place) // a name is given again, a place is not
+	key := "probe " + dev + " " + i.text("sys/block", dev, "diskseq") // names and places are given again, this number is not (sysfs-block)
 	if err := i.flights.do(ctx, key, key, probeTime, func(context.Context) error { return i.ready(dev) }); err != nil {
 		return fmt.Errorf("probe %s: %w", dev, err)
 	}

@@ -20,7 +20,7 @@ import (
 type Session struct {
 	Target Target // Machine and Address are empty if this is no session of ours, or, for SRP, if it is not known any more who was meant
 	ID     string // the target's IQN, or its id_ext in hex
-	Host   int    // number of the SCSI host: all its units are the target's. Never used again
+	Host   int    // number of the SCSI host: all its units are the target's. Given again to a later session
 	State  string // as the kernel says: LOGGED_IN, FAILED, FREE; running, blocked, fail-fast, lost
 	Live   bool   // commands are sent and answered, as far as the kernel knows
 }

@@ -52,7 +52,11 @@ func (i *Initiator) rdma(t Target) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("read the target's address: %w", err)
 	}
-	for _, l := range i.Links() {
+	var links []fabric.Link
+	if i.Links != nil {
+		links = i.Links()
+	}
+	for _, l := range links {
 		if l.Transport == fabric.SRP && l.RDMA != "" && l.Address.Contains(addr) {
 			return l.RDMA, nil
 		}
@@ -88,10 +92,6 @@ func dial(ctx context.Context, addr string) error {
 
 // addTarget logs in, again while the target refuses: after a crash it takes a new login for an old one that it still remembers.
 func (i *Initiator) addTarget(ctx context.Context, t Target, device string) error {
-	pause := stalePause
-	if i.edges.pause != 0 {
-		pause = i.edges.pause
-	}
 	file := i.path("sys/class/infiniband_srp", "srp-"+device+"-1", "add_target")
 	var err error
 	for try := range staleTries {
@@ -99,13 +99,17 @@ func (i *Initiator) addTarget(ctx context.Context, t Target, device string) erro
 			select {
 			case <-ctx.Done():
 				return errors.Join(err, ctx.Err())
-			case <-time.After(pause):
+			case <-time.After(i.pause()):
 			}
 		}
 		err = i.put(file, options(i.Self, t))
 		switch {
-		case err == nil, errors.Is(err, syscall.EEXIST):
+		case err == nil:
 			return i.established(ctx, t)
+		case errors.Is(err, syscall.EEXIST): // made by someone else meanwhile, or one whose end is not over yet: then it has left sysfs already
+			if sessions, listErr := i.with(t); listErr != nil || len(sessions) > 0 {
+				return errors.Join(listErr, i.established(ctx, t))
+			}
 		case errors.Is(err, syscall.ECONNRESET):
 			err = fmt.Errorf("%w: %w", ErrRefused, err)
 		case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENXIO), errors.Is(err, syscall.ETIMEDOUT):
@@ -115,6 +119,13 @@ func (i *Initiator) addTarget(ctx context.Context, t Target, device string) erro
 		}
 	}
 	return fmt.Errorf("%w (%d times)", err, staleTries)
+}
+
+func (i *Initiator) pause() time.Duration {
+	if i.edges.pause != 0 {
+		return i.edges.pause
+	}
+	return stalePause
 }
 
 // options of add_target. Few commands at once: a unit that fails over has them all to fail first.

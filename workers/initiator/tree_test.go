@@ -29,6 +29,7 @@ type tree struct {
 	said []string // writes and calls, in order
 
 	logins   []error // what the next logins end with; then nil
+	logouts  []int   // what the next calls of iscsiadm --logout end with; then 0
 	units    []unit  // that new hosts get, and scans find
 	replies  map[string][]reply
 	nextHost int
@@ -94,7 +95,9 @@ func (x *tree) scan(n int, dir string) {
 			continue
 		}
 		at := filepath.Join(dir, fmt.Sprintf("target%d:0:0", n), place)
-		for name, value := range map[string]string{"type": u.kind, "wwid": "naa." + u.naa, "state": "running", "timeout": "30", "rescan": "", "delete": ""} {
+		for name, value := range map[string]string{
+			"type": u.kind, "wwid": "naa." + u.naa, "state": "running", "timeout": "30", "rescan": "", "delete": "",
+		} {
 			x.write(value, at, name)
 		}
 		x.link(at, "sys/class/scsi_device/"+place+"/device")
@@ -113,7 +116,9 @@ func (x *tree) scan(n int, dir string) {
 func (x *tree) srp(id string) {
 	n, dir := x.host("virtual/infiniband")
 	x.write("0x"+id, fmt.Sprintf("sys/class/scsi_host/host%d/id_ext", n))
-	for name, value := range map[string]string{"state": "running", "delete": "", "reconnect_delay": "10", "fast_io_fail_tmo": "15", "dev_loss_tmo": "600"} {
+	for name, value := range map[string]string{
+		"state": "running", "delete": "", "reconnect_delay": "10", "fast_io_fail_tmo": "15", "dev_loss_tmo": "600",
+	} {
 		x.write(value, fmt.Sprintf("sys/class/srp_remote_ports/port-%d:1", n), name)
 	}
 	x.scan(n, dir)
@@ -202,6 +207,11 @@ func (x *tree) iscsiadm(_ context.Context, args ...string) (int, string, error) 
 		}
 		x.iscsi(args[3], args[5])
 	case "--logout":
+		if len(x.logouts) > 0 {
+			exit := x.logouts[0]
+			x.logouts = x.logouts[1:]
+			return exit, "not now", nil
+		}
 		sessions, _ := x.i.iscsiSessions()
 		for _, s := range sessions {
 			if s.ID == args[3] {
