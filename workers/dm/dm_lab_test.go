@@ -133,8 +133,8 @@ func TestRealSuspended(t *testing.T) {
 	go func() {
 		f, err := os.OpenFile(dm.Path("ce-hold"), os.O_RDWR, 0)
 		if err == nil {
-			defer f.Close()
 			_, err = io.ReadFull(f, make([]byte, 512))
+			f.Close()
 		}
 		done <- err
 	}()

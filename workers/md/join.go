@@ -172,7 +172,7 @@ func (k *Kernel) add(ctx context.Context, a Array, dev string, slot int) (err er
 		return fmt.Errorf("add %s to %s: freeze it: %w", dev, a.Name, err)
 	}
 	defer func() { err = errors.Join(err, k.Thaw(ctx, a.Name)) }()
-	if err := mdadm(ctx, "--manage", a.Path(), "--config=none", "--failfast", "--add", "/dev/"+dev); err != nil {
+	if err := mdadm(ctx, "--manage", a.Path(), "--failfast", "--add", "/dev/"+dev); err != nil {
 		return fmt.Errorf("add %s to %s: %w", dev, a.Name, err)
 	}
 	if err := set(a.Name, "dev-"+dev+"/slot", strconv.Itoa(slot)); err != nil {

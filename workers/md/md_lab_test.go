@@ -265,9 +265,13 @@ func TestRealForeign(t *testing.T) {
 	b := newBed(t)
 	b.write(1)
 	b.stop()
-	s := b.candidates(0)[0].Super
-	s.UUID = "ff112233-4455-6677-8899-aabbccddeeff"
-	writeSuper(t, "vda", encode(*s))
+	raw, err := direct("/dev/vda", superAt, superBytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw[16] = 0xff
+	patchEvents(raw, 1000)
+	writeSuper(t, "vda", raw)
 	if left := b.assemble(0, 1, 2, 3); len(left) != 1 || !strings.Contains(left[0].Why, "another array") {
 		t.Errorf("left out: %+v", left)
 	}

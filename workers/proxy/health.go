@@ -1,0 +1,63 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// DefaultProbe is how often legs are looked at: md does not notice by itself that a leg is gone while nothing is read or written.
+const DefaultProbe = 2 * time.Second
+
+// Run looks at md's state and at the legs of the arrays that run, each time after every, and wakes the loop when something is not as before.
+// It waits for what it has begun. every 0 is DefaultProbe.
+func (w *Worker) Run(ctx context.Context, every time.Duration) error {
+	w.init()
+	if every == 0 {
+		every = DefaultProbe
+	}
+	defer w.Wait()
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	last := ""
+	for {
+		now, err := w.pulse(ctx)
+		switch {
+		case err != nil:
+			w.Log.Warn("look at md", "err", err)
+		case now != last && w.Wake != nil:
+			w.Wake()
+		}
+		last = now
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+// pulse renders all whose change matters.
+func (w *Worker) pulse(ctx context.Context) (string, error) {
+	arrays, err := w.Arrays.Arrays(w.Root)
+	if err != nil {
+		return "", err
+	}
+	ctx, cancel := context.WithTimeout(ctx, superTimeout)
+	defer cancel()
+	b := &strings.Builder{}
+	for _, a := range arrays {
+		fmt.Fprintf(b, "%s %s %v %d %s\n", a.Name, a.UUID, a.Serves(), a.Degraded, a.SyncAction)
+		for _, m := range a.Members {
+			s := w.supers.get(ctx, m.Dev)
+			fmt.Fprintf(b, " %s %d %v %v", m.Dev, m.Slot, m.States, s.Err != nil && !errors.Is(s.Err, errSlow))
+			for slot := range a.RaidDisks {
+				fmt.Fprint(b, " ", s.Err != nil || s.Has(slot)) // superblocks follow md's state a little later
+			}
+			b.WriteByte('\n')
+		}
+	}
+	return b.String(), nil
+}

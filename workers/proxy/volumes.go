@@ -1,0 +1,225 @@
+package proxy
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+
+	"cloudengine/events"
+	"cloudengine/events/desired"
+)
+
+// zeroStep bounds what one step zeroes, so that a newer document need not wait for long: it stops a plan between two steps.
+const zeroStep = 32 << 20
+
+// join merges segments that follow each other, as LVM does.
+func join(all []events.Segment) []events.Segment {
+	var out []events.Segment
+	for _, s := range all {
+		if n := len(out); n > 0 && out[n-1].Start+out[n-1].Count == s.Start {
+			out[n-1].Count += s.Count
+			continue
+		}
+		if s.Count > 0 {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+func total(all []events.Segment) int {
+	n := 0
+	for _, s := range all {
+		n += s.Count
+	}
+	return n
+}
+
+// after gives segments without their first n extents.
+func after(all []events.Segment, n int) []events.Segment {
+	var out []events.Segment
+	for _, s := range all {
+		skip := min(n, s.Count)
+		n -= skip
+		if s.Count > skip {
+			out = append(out, events.Segment{Start: s.Start + skip, Count: s.Count - skip})
+		}
+	}
+	return out
+}
+
+// first gives the first n extents of segments.
+func first(all []events.Segment, n int) []events.Segment {
+	var out []events.Segment
+	for _, s := range all {
+		if s.Count = min(n, s.Count); s.Count > 0 {
+			out = append(out, s)
+		}
+		n -= s.Count
+	}
+	return out
+}
+
+func equal(a, b []events.Segment) bool {
+	a, b = join(a), join(b)
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if a[i] != b[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// meets says whether two sets of extents have one in common.
+func meets(a, b []events.Segment) bool {
+	for _, x := range a {
+		for _, y := range b {
+			if x.Start < y.Start+y.Count && y.Start < x.Start+x.Count {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// volumes keeps the records of volumes, and what is on new and deleted ones. A record is written after its extents were zeroed and filled: one
+// that is there says that they are.
+func (p *planner) volumes() {
+	r := p.v.record
+	if r == nil || r.Err != nil || !r.Found {
+		return
+	}
+	w := p.v.wish
+	if r.StartMiB != w.StartMiB || r.ExtentMiB != w.ExtentMiB || r.Extents < w.extents() {
+		p.note("its records say extents of %d MiB from MiB %d on: that is not what the document says", r.ExtentMiB, r.StartMiB)
+		return
+	}
+	for _, v := range w.Volumes {
+		if why := p.refuse(v, r.Record); why != "" {
+			p.note("volume %s: %s", v.Volume, why)
+			continue
+		}
+		switch v.Want {
+		case desired.There:
+			p.keep(v, r.Volumes[v.Volume])
+		case desired.Absent:
+			p.wipe(v, r.Volumes[v.Volume])
+		}
+	}
+}
+
+// refuse says why nothing may be done for a volume: its extents are another's, or none of this array. (I3)
+func (p *planner) refuse(v desired.Volume, r Record) string {
+	for _, s := range v.Segments {
+		if s.Start < 0 || s.Count <= 0 || s.Start+s.Count > p.v.wish.extents() {
+			return fmt.Sprintf("extents %d to %d are none of this array", s.Start, s.Start+s.Count-1)
+		}
+	}
+	for i, s := range v.Segments {
+		if meets(v.Segments[i+1:], []events.Segment{s}) {
+			return "it has an extent twice"
+		}
+	}
+	for id, have := range r.Volumes {
+		if id != v.Volume && meets(have, v.Segments) {
+			return fmt.Sprintf("the records give its extents to %s", id)
+		}
+	}
+	for _, o := range p.v.wish.Volumes {
+		if o.Volume != v.Volume && meets(o.Segments, v.Segments) {
+			return fmt.Sprintf("the document gives its extents to %s too", o.Volume)
+		}
+	}
+	if have := r.Volumes[v.Volume]; !equal(have, first(v.Segments, total(have))) {
+		return "its record says other extents"
+	}
+	return ""
+}
+
+// keep: a volume that shall be there.
+func (p *planner) keep(v desired.Volume, have []events.Segment) {
+	if equal(have, v.Segments) {
+		p.ready = append(p.ready, v.Volume)
+		return
+	}
+	clean := max(total(have), v.Keep) // those hold data, or are zeroed
+	fill := v.Source != (events.Blob{}) && clean == 0
+	if fill && !p.seen.Fetches {
+		p.note("volume %s: its image cannot be fetched here yet", v.Volume)
+		return
+	}
+	p.zero(v, "new", clean)
+	if fill {
+		p.fill(v)
+	}
+	p.book(stepExtend, v, total(have))
+}
+
+// wipe: a volume that is deleted. Its record goes last: while it is there, the extents are not wiped.
+func (p *planner) wipe(v desired.Volume, have []events.Segment) {
+	if len(have) == 0 {
+		p.wiped = append(p.wiped, v.Volume) // it was wiped, or never handed out
+		return
+	}
+	p.zero(v, "wiped", 0)
+	p.book(stepDrop, v, total(have))
+}
+
+// progressKey names what is being zeroed.
+func progressKey(array events.ArrayID, v events.VolumeID, what string) string {
+	return string(array) + "/" + string(v) + "/" + what
+}
+
+// zero plans the zeroing of a volume, without its first extents, in steps. Those that this process has done are not done again.
+func (p *planner) zero(v desired.Volume, what string, from int) {
+	key := progressKey(p.v.id, v.Volume, what)
+	done := max(from, p.seen.Zeroed[key])
+	each := max(1, zeroStep>>20/p.v.wish.ExtentMiB)
+	for _, s := range after(v.Segments, done) {
+		for s.Count > 0 {
+			n := min(each, s.Count)
+			r := p.run(events.Segment{Start: s.Start, Count: n})
+			done += n
+			p.do(stepZero, "extents of volume "+string(v.Volume)+" are "+what, "key", key, "done", strconv.Itoa(done),
+				"offset", strconv.FormatInt(r.Offset, 10), "length", strconv.FormatInt(r.Length, 10))
+			s.Start, s.Count = s.Start+n, s.Count-n
+		}
+	}
+}
+
+// run gives the bytes of extents on the front.
+func (p *planner) run(s events.Segment) Run {
+	w := p.v.wish
+	return Run{Offset: (int64(w.StartMiB) + int64(s.Start)*int64(w.ExtentMiB)) << 20, Length: int64(s.Count) * int64(w.ExtentMiB) << 20}
+}
+
+func (p *planner) fill(v desired.Volume) {
+	var runs []Run
+	for _, s := range v.Segments {
+		runs = append(runs, p.run(s))
+	}
+	body, err := json.Marshal(runs)
+	if err != nil {
+		p.note("encode runs: %v", err)
+		return
+	}
+	p.do(stepFill, "volume "+string(v.Volume)+" is made from a template", "volume", string(v.Volume), "runs", string(body), "sha256", v.Source.SHA256,
+		"size", strconv.FormatInt(v.Source.Size, 10))
+}
+
+// book changes the record of a volume that has so many extents.
+func (p *planner) book(kind string, v desired.Volume, have int) {
+	if kind == stepDrop {
+		p.do(kind, "volume "+string(v.Volume)+" is wiped", "volume", string(v.Volume))
+		return
+	}
+	body, err := json.Marshal(after(v.Segments, have))
+	if err != nil {
+		p.note("encode segments: %v", err)
+		return
+	}
+	p.do(kind, "volume "+string(v.Volume)+" has its extents", "volume", string(v.Volume), "have", strconv.Itoa(have), "segments", string(body))
+}
