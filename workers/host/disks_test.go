@@ -102,7 +102,9 @@ func TestConfigurationOfDisks(t *testing.T) {
 	if got := c.Text(); !strings.Contains(got, want) {
 		t.Errorf("got\n%s", got)
 	}
-	for _, bad := range []host.Disk{{Slot: "sda", Path: "/dev/x"}, {Slot: "xvda", Path: "x"}, {Slot: "xvda", Path: "/dev/x\" ]"}, {Slot: "xvda,target=/etc", Path: "/x"}} {
+	for _, bad := range []host.Disk{
+		{Slot: "sda", Path: "/dev/x"}, {Slot: "xvda", Path: "x"}, {Slot: "xvda", Path: "/dev/x\" ]"}, {Slot: "xvda,target=/etc", Path: "/x"},
+	} {
 		c.Disks = []host.Disk{bad}
 		x := &host.XL{Path: "/bin/false", Dir: t.TempDir()}
 		if err := x.Create(t.Context(), c); err == nil || errors.Is(err, host.ErrTool) {

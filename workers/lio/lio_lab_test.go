@@ -122,7 +122,7 @@ type writer struct {
 	gone         chan struct{}
 }
 
-func write(t *testing.T, device string) *writer {
+func write(t *testing.T, device string, from uint64) *writer {
 	t.Helper()
 	w := &writer{end: make(chan struct{}), gone: make(chan struct{})}
 	f, err := os.OpenFile(device, os.O_RDWR|unix.O_DIRECT|unix.O_SYNC, 0)
@@ -131,7 +131,7 @@ func write(t *testing.T, device string) *writer {
 	go func() {
 		defer close(w.gone)
 		defer f.Close()
-		for n := uint64(1); ; n++ {
+		for n := from; ; n++ {
 			select {
 			case <-w.end:
 				return
@@ -168,7 +168,7 @@ func content(t *testing.T, device string) string {
 func fence(t *testing.T, s *lio.System, port lio.Port, initiator string) {
 	t.Helper()
 	first, second := waitDevice(t, serial(0)), waitDevice(t, serial(1))
-	w, other := write(t, first), write(t, second)
+	w, other := write(t, first, 1), write(t, second, 1)
 	defer other.stop()
 	until(t, "blocks are written", func() bool { return w.done.Load() > 50 && other.done.Load() > 50 })
 	began := time.Now()
@@ -196,7 +196,7 @@ func fence(t *testing.T, s *lio.System, port lio.Port, initiator string) {
 		_, err = f.ReadAt(buffer(t), 0)
 		return err == nil
 	})
-	again := write(t, first)
+	again := write(t, first, 1<<32)
 	until(t, "it can be written to", func() bool { return again.done.Load() > 20 })
 	again.stop()
 	if content(t, "/dev/vda") == before {
@@ -241,7 +241,7 @@ func TestRealISCSI(t *testing.T) {
 	loginISCSI(t, address)
 	t.Run("fence", func(t *testing.T) { fence(t, s, port, initiator) })
 	t.Run("states of the group", func(t *testing.T) { states(t, s, port, initiator) })
-	t.Run("the initiator is dead", func(t *testing.T) { dead(t, s, port, initiator) })
+	t.Run("the initiator is dead", func(t *testing.T) { dead(t, s, port, initiator, "lo") })
 	t.Run("nothing is left", func(t *testing.T) { nothing(t, s) })
 }
 
@@ -271,7 +271,7 @@ func states(t *testing.T, s *lio.System, port lio.Port, initiator string) {
 }
 
 // dead cuts the network off under large writes, and revokes: commands that wait for data of the initiator must not hold it up for long.
-func dead(t *testing.T, s *lio.System, port lio.Port, initiator string) {
+func dead(t *testing.T, s *lio.System, port lio.Port, initiator, network string) {
 	dev := waitDevice(t, serial(0))
 	f, err := os.OpenFile(dev, os.O_RDWR|unix.O_DIRECT, 0)
 	must(t, err)
@@ -293,9 +293,9 @@ func dead(t *testing.T, s *lio.System, port lio.Port, initiator string) {
 		}()
 	}
 	until(t, "large writes are under way", func() bool { return started.Load() > 12 })
-	lo, err := netlink.LinkByName("lo")
+	link, err := netlink.LinkByName(network)
 	must(t, err)
-	must(t, netlink.LinkSetDown(lo))
+	must(t, netlink.LinkSetDown(link))
 	began := time.Now()
 	bring(t, s, wish(port, initiator, 1))
 	took := time.Since(began)
@@ -303,7 +303,7 @@ func dead(t *testing.T, s *lio.System, port lio.Port, initiator string) {
 	if took > 20*time.Second {
 		t.Errorf("it took %s", took)
 	}
-	must(t, netlink.LinkSetUp(lo))
+	must(t, netlink.LinkSetUp(link))
 	for range 4 {
 		<-ended
 	}
@@ -371,5 +371,6 @@ func TestRealSRP(t *testing.T) {
 	})
 	t.Run("fence", func(t *testing.T) { fence(t, s, port, initiator) })
 	t.Run("states of the group", func(t *testing.T) { states(t, s, port, initiator) })
+	t.Run("the initiator is dead", func(t *testing.T) { dead(t, s, port, initiator, card) })
 	t.Run("nothing is left", func(t *testing.T) { nothing(t, s) })
 }

@@ -173,7 +173,8 @@ func (p *planner) build() {
 	for _, w := range p.want.Ports {
 		h, ok := findPort(p.have.Ports, w)
 		if !ok || !h.Ready || !sameSet(h.Addresses, w.Addresses) {
-			p.add(StepPort, w.Name, "it does not listen as wanted", ParamTransport, w.Transport, ParamPort, w.Name, "addresses", strings.Join(w.Addresses, " "))
+			p.add(StepPort, w.Name, "it does not listen as wanted", ParamTransport, w.Transport, ParamPort, w.Name,
+				"addresses", strings.Join(w.Addresses, " "))
 		}
 	}
 }

@@ -45,6 +45,28 @@ func TestHotplugInsistsOnABlockDevice(t *testing.T) {
 	}
 }
 
+// A block device of somebody else at the place of a volume's would be worse than none.
+func TestHotplugInsistsOnTheVolumesDevice(t *testing.T) {
+	const target = "/dev/mapper/ce-c0000000-0000-4000-8000-000000000001"
+	sys := t.TempDir()
+	must(t, os.Mkdir(filepath.Join(sys, "dm"), 0o700))
+	if err := isVolume(target, sys); !errors.Is(err, errNotOurs) {
+		t.Errorf("no device of device-mapper: %v", err)
+	}
+	for uuid, want := range map[string]error{
+		"CE-volume-c0000000-0000-4000-8000-000000000001": nil, "CE-volume-c0000000-0000-4000-8000-000000000002": errNotOurs,
+		"CE-array-c0000000-0000-4000-8000-000000000001": errNotOurs, "": errNotOurs,
+	} {
+		must(t, os.WriteFile(filepath.Join(sys, "dm/uuid"), []byte(uuid+"\n"), 0o600))
+		if err := isVolume(target, sys); !errors.Is(err, want) {
+			t.Errorf("%s: %v", uuid, err)
+		}
+		if err := isVolume("/dev/vda", sys); !errors.Is(err, errNotOurs) {
+			t.Errorf("/dev/vda: %v", err)
+		}
+	}
+}
+
 func TestKeeperOutlivesTheAgentAndNotTheBoot(t *testing.T) {
 	dir := t.TempDir()
 	open := func(boot string) *keeper {

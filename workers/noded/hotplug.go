@@ -6,14 +6,18 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"cloudengine/workers/host"
+	storage "cloudengine/workers/path"
 )
 
 var (
 	errNotBlock = errors.New("it is not a block device")
+	errNotOurs  = errors.New("it is not the device of a volume")
 	errHotplug  = errors.New("not a call that this program knows")
 )
 
@@ -47,7 +51,8 @@ func plug(ctx context.Context, store host.Store, args []string, env func(string)
 	}
 }
 
-// plugDisk insists on a block device: a path where a plain file lies would give the guest no disk, and no error.
+// plugDisk insists on the block device of a volume, by the identifier that device-mapper has for it: a path where a plain file lies would give
+// the guest no disk, and no error; another device would give it somebody else's.
 func plugDisk(ctx context.Context, store host.Store, dir string) error {
 	target, err := store.Read(ctx, dir+"/params")
 	if err != nil {
@@ -60,11 +65,31 @@ func plugDisk(ctx context.Context, store host.Store, dir string) error {
 	if st.Mode&unix.S_IFMT != unix.S_IFBLK {
 		return fmt.Errorf("hotplug disk %s: %w", target, errNotBlock)
 	}
-	device := fmt.Sprintf("%x:%x", unix.Major(st.Rdev), unix.Minor(st.Rdev))
+	major, minor := unix.Major(st.Rdev), unix.Minor(st.Rdev)
+	if err := isVolume(target, fmt.Sprintf("/sys/dev/block/%d:%d", major, minor)); err != nil {
+		return fmt.Errorf("hotplug disk %s: %w", target, err)
+	}
+	device := fmt.Sprintf("%x:%x", major, minor)
 	for _, n := range [][2]string{{"physical-device", device}, {"physical-device-path", target}, {"hotplug-status", "connected"}} {
 		if err := store.Write(ctx, dir+"/"+n[0], n[1]); err != nil {
 			return fmt.Errorf("hotplug disk %s: %w", target, err)
 		}
+	}
+	return nil
+}
+
+// isVolume checks that what lies at a path is the device of the volume that the path is for. sys is the device's directory in sysfs.
+func isVolume(target, sys string) error {
+	volume, ok := storage.VolumeOfPath(target)
+	if !ok {
+		return errNotOurs
+	}
+	uuid, err := os.ReadFile(filepath.Join(sys, "dm/uuid"))
+	if err != nil {
+		return fmt.Errorf("%w: %w", errNotOurs, err)
+	}
+	if got := strings.TrimSpace(string(uuid)); got != storage.VolumeUUID(volume) {
+		return fmt.Errorf("it is %q: %w", got, errNotOurs)
 	}
 	return nil
 }

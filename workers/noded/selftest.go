@@ -2,12 +2,16 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
 
 	"cloudengine/workers/boot"
+	"cloudengine/workers/dm"
 	"cloudengine/workers/host"
+	"cloudengine/workers/modprobe"
+	storage "cloudengine/workers/path"
 	"cloudengine/workers/workertest"
 )
 
@@ -29,11 +33,30 @@ func selftest(ctx context.Context, args []string, out io.Writer) (err error) {
 			panic(r)
 		}
 	}()
+	disk, gone, err := selftestDisk()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, gone()) }()
 	tools := &host.XL{Path: boot.XenBin + "/xl", Dir: *dir}
 	store := &host.Xenstore{Socket: host.XenstoreSocket}
-	workertest.Suite(ctx, console{out}, tools, store, workertest.Guests{Kernel: *kernel, Ramdisk: *ramdisk})
+	workertest.Suite(ctx, console{out}, tools, store, workertest.Guests{Kernel: *kernel, Ramdisk: *ramdisk, Disk: disk})
 	fmt.Fprintln(out, "selftest: passed")
 	return nil
+}
+
+// selftestDisk makes a device as disks of domains have them. It is of nothing: reading it is an error, which a guest that does not use it
+// does not mind.
+func selftestDisk() (path string, gone func() error, err error) {
+	const volume, sectors = "suite", 16384
+	if err := modprobe.Load("dm-mod"); err != nil {
+		return "", nil, err
+	}
+	name := storage.VolumeName(volume)
+	if err := dm.Create(name, storage.VolumeUUID(volume), []dm.Target{dm.Error(0, sectors)}); err != nil {
+		return "", nil, err
+	}
+	return storage.VolumePath(volume), func() error { return dm.Remove(name) }, nil
 }
 
 // failed is what Fatalf throws.

@@ -108,6 +108,7 @@ type edges struct {
 	tools host.Toolstack
 	store host.Store
 	blobs host.Blobs
+	disks host.Disks // nil: none
 	watch func(ctx context.Context, changed func()) error // may be nil
 
 	console func(name string, limit int64) ([]byte, error) // the last bytes that the domain of a name printed
@@ -152,7 +153,7 @@ func modelEdges(o options, rec func(string)) (edges, error) {
 		h.Save = func(m workertest.Machine) error { return writeJSON(o.state, m) }
 	}
 	return edges{
-		tools: h, store: h, blobs: workertest.Blobs{},
+		tools: h, store: h, blobs: workertest.Blobs{}, disks: h,
 		console: func(name string, _ int64) ([]byte, error) {
 			return []byte("the model's console of " + name + "\n"), nil
 		},

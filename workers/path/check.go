@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -27,89 +28,90 @@ func verdict(valid bool, probe error) string {
 }
 
 // Run checks all paths again and again, until ctx ends. The kernel itself fails a path whose I/O fails; that it works again is only ever
-// found here.
+// found here: soon, while a map has none that works.
 func (w *Worker) Run(ctx context.Context) error {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
+	tick := time.NewTicker(or(w.Hurry, 500*time.Millisecond))
+	defer tick.Stop()
+	var maps []string
+	var last time.Time
 	for {
+		if maps == nil || time.Since(last) >= or(w.Interval, 2*time.Second) || w.stuck(maps) {
+			maps, last = w.check(ctx), time.Now()
+		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-timer.C:
+		case <-tick.C:
 		}
-		wait := or(w.Interval, 2*time.Second)
-		if w.check(ctx) {
-			wait = or(w.Hurry, 500*time.Millisecond)
-		}
-		timer.Reset(wait)
 	}
 }
 
-// check asks every path of every map once, all at the same time, and tells the kernel. It says whether a map has no path that works.
-func (w *Worker) check(ctx context.Context) (hurry bool) {
+// stuck says whether a map has no path that works.
+func (w *Worker) stuck(maps []string) bool {
+	return slices.ContainsFunc(maps, func(name string) bool {
+		paths, err := w.Mapper.Paths(name)
+		return err == nil && !slices.ContainsFunc(paths, func(p Path) bool { return p.Valid })
+	})
+}
+
+// check asks every path of every map once, all at the same time, and tells the kernel. It names the maps.
+func (w *Worker) check(ctx context.Context) (maps []string) {
 	luns, err := w.Initiator.LUNs(ctx)
 	devices, err2 := w.Mapper.List()
 	if err := errors.Join(err, err2); err != nil {
 		if ctx.Err() == nil {
 			w.log().Error("check paths", "err", err)
 		}
-		return false
+		return nil
 	}
 	var group sync.WaitGroup
-	var mu sync.Mutex
-	changed, usable := false, map[string]int{}
+	var changed atomic.Bool
+	maps = []string{}
 	for _, d := range devices {
 		if _, ok := arrayOf(d.UUID); !ok {
 			continue
 		}
-		usable[d.Name] = 0
+		maps = append(maps, d.Name)
 		for _, p := range d.Paths {
 			group.Go(func() {
-				told, works := w.checkPath(ctx, d.Name, p.DevNo, luns)
-				mu.Lock()
-				defer mu.Unlock()
-				changed = changed || told
-				if works {
-					usable[d.Name]++
+				if w.checkPath(ctx, d.Name, p.DevNo, luns) {
+					changed.Store(true)
 				}
 			})
 		}
 	}
 	group.Wait()
-	if changed && w.Changed != nil {
+	if changed.Load() && w.Changed != nil {
 		w.Changed()
 	}
-	for _, n := range usable {
-		hurry = hurry || n == 0
-	}
-	return hurry
+	return maps
 }
 
-// checkPath asks one path, and tells the kernel what it does not know already.
-func (w *Worker) checkPath(ctx context.Context, name, devNo string, luns []LUN) (told, works bool) {
+// checkPath asks one path, and tells the kernel what it does not know already. It says whether it did.
+func (w *Worker) checkPath(ctx context.Context, name, devNo string, luns []LUN) bool {
 	probe := w.probe(ctx, devNo, luns)
 	if ctx.Err() != nil {
-		return false, false // not the path's fault
+		return false // not the path's fault
 	}
 	now, err := w.Mapper.Paths(name)
 	if err != nil {
 		w.log().Warn("read paths", "map", name, "err", err)
-		return false, probe == nil
+		return false
 	}
 	i := slices.IndexFunc(now, func(p Path) bool { return p.DevNo == devNo })
 	if i < 0 {
-		return false, false
+		return false
 	}
 	say := verdict(now[i].Valid, probe)
 	if say == "" {
-		return false, probe == nil
+		return false
 	}
 	if err := w.Mapper.Tell(name, say+" "+devNo); err != nil {
 		w.log().Warn("tell of a path", "map", name, "path", devNo, "err", err)
-		return false, probe == nil
+		return false
 	}
 	w.log().Info("path", "map", name, "path", devNo, "told", say, "probe", probe)
-	return true, probe == nil
+	return true
 }
 
 var errNoDisk = errors.New("its disk is gone")

@@ -2,6 +2,7 @@ package path
 
 import (
 	"fmt"
+	"os"
 	"strings"
 
 	"cloudengine/workers/dm"
@@ -53,7 +54,24 @@ func (Kernel) Paths(name string) ([]Path, error) {
 }
 
 // Create makes a device and its node.
-func (Kernel) Create(name, uuid string, table []Line) error { return dm.Create(name, uuid, table) }
+func (Kernel) Create(name, uuid string, table []Line) error {
+	if err := dm.Create(name, uuid, table); err != nil {
+		return err
+	}
+	if len(table) == 1 && table[0].Type == typeMultipath {
+		unscheduled(name)
+	}
+	return nil
+}
+
+// unscheduled lets a map pass I/O on in the order in which it came: the disks below it have schedulers. mq-deadline, the kernel's choice for
+// a map, loses count of what is put back while no path works (6.1: a warning when the map goes). It does not matter if this fails.
+func unscheduled(name string) {
+	d, err := dm.Get(name)
+	if err == nil {
+		_ = os.WriteFile("/sys/dev/block/"+d.Number()+"/queue/scheduler", []byte("none"), 0)
+	}
+}
 
 // Swap lets what waits go on waiting.
 func (Kernel) Swap(name string, table []Line) error { return dm.Swap(name, table) }

@@ -288,7 +288,8 @@ func (r *rig) lost(w *writer) {
 func (r *rig) remap(w *writer, d desired.Disk) {
 	r.state(2, lio.Standby)
 	r.waits(w, "no path is active", time.Second)
-	p := desired.Path{Array: arrayA, Fabric: fabricID, NAA: naa(arrayA), Want: desired.There, From: []desired.Peer{{Machine: proxy2, Address: "10.0.0.2"}}}
+	p := desired.Path{Array: arrayA, Fabric: fabricID, NAA: naa(arrayA), Want: desired.There}
+	p.From = []desired.Peer{{Machine: proxy2, Address: "10.0.0.2"}}
 	all := r.docs
 	r.want(fabricDoc(), doc(7, desired.KindPath, string(arrayA), p), vmDoc(8, vm1, desired.Running, d))
 	r.settle()

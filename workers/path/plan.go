@@ -103,7 +103,7 @@ func (p *planner) logins() {
 func sessionID(t Target) string { return t.Transport + ":" + string(t.Machine) }
 
 func compareTargets(a, b Target) int {
-	return cmp.Or(strings.Compare(string(a.Machine), string(b.Machine)), strings.Compare(a.Transport, b.Transport), strings.Compare(a.Address, b.Address))
+	return cmp.Or(cmp.Compare(a.Machine, b.Machine), cmp.Compare(a.Transport, b.Transport), cmp.Compare(a.Address, b.Address))
 }
 
 // unseen says what is missing of an array at a proxy that we are logged in to.
@@ -235,8 +235,8 @@ func (p *planner) disk(d diskWish) {
 	case grows(dev.Table, table) && m.usable() > 0: // what is under way is waited for: without a path that takes for ever
 		p.do(events.KindVolume, object, d.generation, step(stepRecut, fmt.Sprintf("it has %d bytes", dev.Bytes())))
 	case !grows(dev.Table, table) && dev.Open == 0:
-		p.do(events.KindVolume, object, d.generation,
-			workers.Step{Kind: stepUncut, Target: dev.Name, Why: "it maps other extents than its document says"}, step(stepCut, "it is a disk of VM "+string(d.vm)))
+		uncut := workers.Step{Kind: stepUncut, Target: dev.Name, Why: "it maps other extents than its document says"}
+		p.do(events.KindVolume, object, d.generation, uncut, step(stepCut, "it is a disk of VM "+string(d.vm)))
 	}
 }
 

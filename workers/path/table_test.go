@@ -29,7 +29,9 @@ func TestStatusOfAMap(t *testing.T) {
 			t.Errorf("%s: %v, %v", status, got, err)
 		}
 	}
-	for _, bad := range []string{"", "2 0", "x", "2 0 0 0 2 1 E 0 1 2 8:0 A 0 0 1", "2 0 0 0 1 1 E 0 1 -2 8:0 A 0", "2 0 0 0 999 1 E 0 1 2 8:0 A 0 0 1"} {
+	for _, bad := range []string{"", "2 0", "x", "2 0 0 0 2 1 E 0 1 2 8:0 A 0 0 1",
+		"2 0 0 0 1 1 E 0 1 -2 8:0 A 0", "2 0 0 0 999 1 E 0 1 2 8:0 A 0 0 1",
+	} {
 		if _, err := parsePaths(bad); !errors.Is(err, errTable) {
 			t.Errorf("%q: %v", bad, err)
 		}

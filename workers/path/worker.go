@@ -60,7 +60,7 @@ type Worker struct {
 
 	// Times; zero values get defaults.
 	Interval time.Duration // between two checks of all paths; 2 s
-	Hurry    time.Duration // the same while a map has no path that works; 500 ms
+	Hurry    time.Duration // between two looks whether a map has no path that works, which is checked at once then; 500 ms
 	Answer   time.Duration // that a path gets to answer a check; 3 s
 	Patience time.Duration // that Ready waits for a device; 15 s
 

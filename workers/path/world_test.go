@@ -125,7 +125,8 @@ func (w *world) scan(t Target) {
 			w.luns[i].Bytes = bytes
 		case exported:
 			w.next++
-			w.luns = append(w.luns, LUN{NAA: naa(a), Dev: "sd" + strconv.Itoa(w.next), DevNo: "8:" + strconv.Itoa(16*w.next), Bytes: bytes, State: "running", Target: t})
+			name, number := "sd"+strconv.Itoa(w.next), "8:"+strconv.Itoa(16*w.next)
+			w.luns = append(w.luns, LUN{NAA: naa(a), Dev: name, DevNo: number, Bytes: bytes, State: "running", Target: t})
 		case i >= 0:
 			w.luns = slices.Delete(w.luns, i, i+1)
 		}
