@@ -29,7 +29,9 @@ func TestReal(t *testing.T) {
 	}
 	const size = 64 << 20
 	r := start()
-	want := []events.DiskReport{{Serial: "labdisk0", Bytes: size, Health: events.DiskUnknown}, {Serial: "labdisk1", Bytes: size, Health: events.DiskUnknown}}
+	want := []events.DiskReport{
+		{Serial: "labdisk0", Bytes: size, Health: events.DiskUnknown}, {Serial: "labdisk1", Bytes: size, Health: events.DiskUnknown},
+	}
 	if rep := r.worker.Report(nil, r.observe(t), nil); !reflect.DeepEqual(rep.Disks, want) || len(rep.Exports) > 0 {
 		t.Fatalf("report is %+v", rep)
 	}

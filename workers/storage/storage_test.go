@@ -1,22 +1,16 @@
 package storage_test
 
 import (
-	"bytes"
 	"context"
-	"encoding/binary"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
-	"reflect"
 	"slices"
 	"strings"
 	"testing"
-
-	"pgregory.net/rapid"
 
 	"cloudengine/events"
 	"cloudengine/events/desired"
@@ -286,144 +280,6 @@ func TestFailedStepIsReported(t *testing.T) {
 	r.wantExport(t, "d0", events.ExportThere, 1, p1)
 }
 
-// TestAnyHistory: any documents in any order, links that come and go, and kills. At each moment nobody has access whom neither the newest
-// document of the disk names nor the time before it; a document of a lower epoch gives nothing; and in the end it is as the newest says.
-func TestAnyHistory(t *testing.T) {
-	root := machine(t, 2)
-	rapid.Check(t, func(rt *rapid.T) {
-		run, err := os.MkdirTemp(t.TempDir(), "run")
-		if err != nil {
-			rt.Fatalf("%v", err)
-		}
-		transport := rapid.SampledFrom([]string{lio.ISCSI, lio.SRP}).Draw(rt, "transport")
-		r := newRig(root, run, transport)
-		highest := map[string]events.Epoch{}
-		for i := range rapid.IntRange(1, 8).Draw(rt, "changes") {
-			before := reached(r)
-			allowed := before
-			switch serial := rapid.SampledFrom([]string{"d0", "d1"}).Draw(rt, "disk"); rapid.IntRange(0, 4).Draw(rt, "change") {
-			case 0:
-				r.links = nil
-			case 1:
-				r.links = []storage.Link{link(transport)}
-			default:
-				e := desired.Export{Epoch: epoch(rapid.Uint64Range(1, 4).Draw(rt, "epoch")),
-					Want: rapid.SampledFrom([]string{desired.There, desired.There, desired.Absent, ""}).Draw(rt, "want")}
-				to := rapid.SliceOfDistinct(rapid.SampledFrom([]events.MachineID{p1, p2}), rapid.ID[events.MachineID]).Draw(rt, "to")
-				r.say(uint64(i), serial, e, to...)
-			}
-			for _, d := range r.docs {
-				allowed = append(allowed, names(rt, d, transport, highest)...)
-			}
-			r.kernel.Each = guard(r, allowed, rapid.IntRange(0, 60).Draw(rt, "kill"))
-			for range 4 {
-				if _, err := r.pass(rt); err != nil && !errors.Is(err, errKilled) {
-					rt.Fatalf("apply: %v", err)
-				}
-			}
-			r.kernel.Each = nil
-			noteEpochs(r, highest)
-		}
-		r.links = []storage.Link{link(transport)}
-		r.settle(rt)
-		checkNewest(rt, r)
-	})
-}
-
-var errKilled = errors.New("killed")
-
-func guard(r *rig, allowed []string, kill int) func(string, bool) error {
-	calls := 0
-	return func(change string, _ bool) error {
-		if calls++; kill > 0 && calls > kill {
-			return errKilled
-		}
-		for _, x := range reached(r) {
-			if !slices.Contains(allowed, x) {
-				return fmt.Errorf("%s: %s", change, x)
-			}
-		}
-		return nil
-	}
-}
-
-// reached lists who can reach what: initiator, device and serial.
-func reached(r *rig) []string {
-	var out []string
-	for who, what := range r.kernel.Access() {
-		for _, x := range what {
-			out = append(out, who+" "+x)
-		}
-	}
-	return out
-}
-
-// names lists what a document allows.
-func names(t fataler, d desired.Document, transport string, highest map[string]events.Epoch) []string {
-	t.Helper()
-	var e desired.Export
-	var to struct {
-		To []struct {
-			Machine events.MachineID `json:"machine"`
-			MAC     string           `json:"mac"`
-		} `json:"to"`
-	}
-	if json.Unmarshal(d.Body, &e) != nil || json.Unmarshal(d.Body, &to) != nil {
-		t.Fatalf("document %s cannot be read", d.ID)
-	}
-	if e.Want != desired.There || e.Epoch.Compare(highest[d.ID]) < 0 {
-		return nil
-	}
-	var out []string
-	for _, p := range to.To {
-		name, err := lio.Initiator(transport, p.Machine, p.MAC)
-		if err != nil {
-			t.Fatalf("%v", err)
-		}
-		device := map[string]string{"d0": "/dev/vda", "d1": "/dev/vdb"}[e.Serial]
-		out = append(out, fmt.Sprintf("%s %s as %s lun_%d", name, device, e.UnitSerial, lio.LUN(e.UnitSerial)))
-	}
-	return out
-}
-
-// noteEpochs keeps the highest epoch that was remembered.
-func noteEpochs(r *rig, highest map[string]events.Epoch) {
-	o, err := r.worker.Observe(context.Background())
-	if err != nil {
-		return
-	}
-	for id, rec := range o.Records {
-		highest[string(id)] = rec.Epoch
-	}
-}
-
-func checkNewest(t fataler, r *rig) {
-	t.Helper()
-	for _, d := range r.docs {
-		var e desired.Export
-		if err := json.Unmarshal(d.Body, &e); err != nil {
-			t.Fatalf("%v", err)
-		}
-		record := r.observe(t).Records[e.Disk]
-		if e.Want == "" || e.Epoch.Compare(record.Epoch) < 0 {
-			continue
-		}
-		var want []events.MachineID
-		state := events.ExportAbsent
-		if e.Want == desired.There {
-			state = events.ExportThere
-			for _, p := range e.To {
-				want = append(want, p.Machine)
-			}
-			slices.Sort(want)
-		}
-		x, ok := r.export(t, e.Serial)
-		if !ok || x.State != state || x.Epoch != e.Epoch || !slices.Equal(x.To, want) {
-			t.Fatalf("export is %+v, wanted %+v", x, e)
-		}
-	}
-}
-
 func TestBrokenDocuments(t *testing.T) {
 	r := newRig(machine(t, 1), t.TempDir(), lio.ISCSI)
 	d := doc(1, "d0", desired.Export{Epoch: epoch(1), Want: desired.There}, p1)
@@ -442,121 +298,5 @@ func TestBrokenDocuments(t *testing.T) {
 		if x, ok := r.export(t, "d0"); !ok || x.State != events.ExportFailed || x.Message == "" {
 			t.Errorf("%s: export is %+v", name, x)
 		}
-	}
-}
-
-func TestWhatIsNoDisk(t *testing.T) {
-	root := machine(t, 6)
-	block := root + "/sys/block/"
-	write(t, block+"vdb/removable", "1")
-	write(t, block+"vdc/serial", "")
-	write(t, block+"vdd/serial", "d0") // two of one serial: neither
-	write(t, block+"vde/vde1/dev", "254:65")
-	write(t, root+"/proc/self/mountinfo", "1 1 254:65 / / rw - ext4 /dev/vde1 rw\n")
-	write(t, block+"loop0/size", "2048")
-	write(t, block+"loop0/dev", "7:0")
-	write(t, block+"loop0/serial", "x")
-	write(t, block+"sda/size", "2048")
-	write(t, block+"sda/dev", "8:0")
-	write(t, block+"sda/device/wwid", "naa.6001405aaaaaaaaaaaaaaaaaaaaaaaaa\n")
-	write(t, block+"sda/device/vpd_pg80", "\x00\x80\x00\x04XYZ1")
-	write(t, block+"sdb/size", "2048")
-	write(t, block+"sdb/dev", "8:16")
-	write(t, block+"sdb/device/state", "offline")
-	write(t, block+"sdb/device/model", "MODEL  \n")
-	write(t, block+"sdb/device/vpd_pg80", "\x00\x80\x00\x04XYZ2")
-	r := newRig(root, t.TempDir(), lio.ISCSI)
-	rep := r.worker.Report(nil, r.observe(t), nil)
-	want := []events.DiskReport{
-		{Serial: "XYZ2", Bytes: 1 << 20, Model: "MODEL", Signature: "unreadable", Health: events.DiskFailing}, // it has no node
-		{Serial: "d5", Bytes: 1 << 20, Health: events.DiskUnknown},
-	}
-	if !reflect.DeepEqual(rep.Disks, want) {
-		t.Errorf("disks are %+v", rep.Disks)
-	}
-}
-
-func TestSignatures(t *testing.T) {
-	const size = 4 << 20
-	le16 := func(v uint16) string { return string(binary.LittleEndian.AppendUint16(nil, v)) }
-	le32 := func(v ...uint32) string {
-		var b []byte
-		for _, x := range v {
-			b = binary.LittleEndian.AppendUint32(b, x)
-		}
-		return string(b)
-	}
-	uuid := strings.Repeat("\xa0", 16)
-	for _, c := range []struct {
-		want string
-		at   map[int64]string
-	}{
-		{"", nil},
-		{"linux_raid_member", map[int64]string{4096: le32(0xa92b4efc, 1) + strings.Repeat("\x00", 8) + uuid}},
-		{"linux_raid_member", map[int64]string{0: le32(0xa92b4efc, 1)}},
-		{"linux_raid_member", map[int64]string{size - 8192: le32(0xa92b4efc, 1)}},
-		{"linux_raid_member", map[int64]string{size - 65536: le32(0xa92b4efc, 0)}},
-		{"LVM2_member", map[int64]string{512: "LABELONE", 512 + 24: "LVM2 001"}},
-		{"gpt", map[int64]string{510: "\x55\xaa", 512: "EFI PART"}},
-		{"gpt", map[int64]string{size - 512: "EFI PART"}},
-		{"dos", map[int64]string{510: "\x55\xaa"}},
-		{"ext2", map[int64]string{1024 + 0x38: le16(0xef53), 1024 + 0x5c: le32(0, 2, 1)}},
-		{"ext3", map[int64]string{1024 + 0x38: le16(0xef53), 1024 + 0x5c: le32(4, 2, 1)}},
-		{"ext4", map[int64]string{1024 + 0x38: le16(0xef53), 1024 + 0x5c: le32(4, 0x42, 1)}},
-		{"xfs", map[int64]string{0: "XFSB"}},
-		{"btrfs", map[int64]string{65536 + 64: "_BHRfS_M"}},
-		{"swap", map[int64]string{4086: "SWAPSPACE2"}},
-		{"crypto_LUKS", map[int64]string{0: "LUKS\xba\xbe"}},
-		{"zfs_member", map[int64]string{128<<10 + 2048: "\x0c\xb1\xba\x00\x00\x00\x00\x00"}},
-		{"ntfs", map[int64]string{3: "NTFS    ", 510: "\x55\xaa"}},
-	} {
-		b := make([]byte, size)
-		for at, s := range c.at {
-			copy(b[at:], s)
-		}
-		s, err := storage.ReadSignature(bytes.NewReader(b), size)
-		if err != nil || s.Type != c.want {
-			t.Errorf("signature is %+v, %v, not %q", s, err, c.want)
-		}
-	}
-	for _, size := range []int64{0, 1, 511, 512, 4096, 70000} {
-		if s, err := storage.ReadSignature(bytes.NewReader(make([]byte, size)), size); err != nil || s.Type != "" {
-			t.Errorf("signature of %d zeros is %+v, %v", size, s, err)
-		}
-	}
-}
-
-func FuzzSignature(f *testing.F) {
-	f.Add([]byte("XFSB"))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		if _, err := storage.ReadSignature(bytes.NewReader(b), int64(len(b))); err != nil {
-			t.Errorf("%v", err)
-		}
-	})
-}
-
-// TestOurArrayIsNoForeignSignature: if the document, or the record of this boot, names it.
-func TestOurArrayIsNoForeignSignature(t *testing.T) {
-	root := machine(t, 1)
-	raw, err := hex.DecodeString(strings.ReplaceAll(string(array), "-", ""))
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := make([]byte, 1<<20)
-	copy(b[4096:], "\xfc\x4e\x2b\xa9\x01\x00\x00\x00")
-	copy(b[4096+16:], raw)
-	write(t, root+"/dev/vda", string(b))
-	r := newRig(root, t.TempDir(), lio.ISCSI)
-	signature := func() string { return r.worker.Report(r.docs, r.observe(t), nil).Disks[0].Signature }
-	if s := signature(); s != "linux_raid_member" {
-		t.Errorf("of an array that nobody knows the signature is %q", s)
-	}
-	r.say(1, "d0", desired.Export{Array: array2, Epoch: epoch(1), Want: desired.Absent})
-	if s := signature(); s != "linux_raid_member" {
-		t.Errorf("of another array the signature is %q", s)
-	}
-	r.say(2, "d0", desired.Export{Epoch: epoch(1), Want: desired.Absent})
-	if s := signature(); s != "" {
-		t.Errorf("of our array the signature is %q", s)
 	}
 }
