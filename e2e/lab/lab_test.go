@@ -22,7 +22,7 @@ func TestListenerSortsLines(t *testing.T) {
 		text string
 	}{
 		{&kernel, "noise\r\n"}, {&program, job.Begin[:4]}, {&program, job.Begin[4:] + "\r\n=== RUN"}, {&kernel, "oo"}, {&program, " Test\r\n"},
-		{&kernel, "ps\r\nrest"}, {&program, "PASS\n" + job.End(7) + "\n"},
+		{&kernel, "ps\r\n"}, {&program, "PASS\n" + job.End(7) + "\n"}, {&kernel, "going down"},
 	} {
 		if n, err := io.WriteString(step.to, step.text); err != nil || n != len(step.text) {
 			t.Fatalf("write: %d, %v", n, err)
@@ -32,13 +32,17 @@ func TestListenerSortsLines(t *testing.T) {
 	if got, want := out.String(), "=== RUN Test\nPASS\n"; got != want {
 		t.Errorf("the tests' output is %q, want %q", got, want)
 	}
-	if got, want := console.String(), "kernel: oops\nkernel: rest\n"; got != want {
+	if got, want := console.String(), "kernel: oops\n"; got != want {
 		t.Errorf("the kernel's messages are %q, want %q", got, want)
 	}
 	if code, ok := l.code(); !ok || code != 7 || ended != 1 {
 		t.Errorf("code %d, %v, told %d times", code, ok, ended)
 	}
 	console.Reset()
+	if l.complain(); console.Len() != 0 {
+		t.Errorf("the boot is told of a machine whose tests began: %q", console.String())
+	}
+	l.begun = false
 	l.complain()
 	if got, want := console.String(), "boot: noise\n"; got != want {
 		t.Errorf("the boot's end is %q, want %q", got, want)
@@ -56,6 +60,11 @@ func TestParseFlags(t *testing.T) {
 	}
 	if want := []string{"-test.run", "TestReal", "-test.v", "-test.timeout=3m0s"}; !reflect.DeepEqual(o.args, want) {
 		t.Errorf("arguments %q", o.args)
+	}
+	for limit, want := range map[time.Duration]string{time.Minute: "30s", 24 * time.Second: "6s"} {
+		if got := withTimeout(nil, limit); got[0] != "-test.timeout="+want {
+			t.Errorf("limit %s: arguments %q", limit, got)
+		}
 	}
 	if got := withTimeout([]string{"--test.timeout=1s"}, time.Minute); len(got) != 1 {
 		t.Errorf("arguments %q", got)

@@ -110,6 +110,9 @@ func (l *listener) program(line string) {
 func (l *listener) kernel(line string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.done {
+		return // the machine goes down
+	}
 	if l.begun {
 		fmt.Fprintln(l.console, "kernel:", line)
 		return
@@ -128,6 +131,9 @@ func (l *listener) code() (int, bool) {
 func (l *listener) complain() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.begun {
+		return
+	}
 	for _, line := range l.earlier {
 		fmt.Fprintln(l.console, "boot:", line)
 	}

@@ -117,5 +117,7 @@ func withTimeout(args []string, limit time.Duration) []string {
 			return args
 		}
 	}
-	return append(append([]string{}, args...), "-test.timeout="+(limit*3/4).String())
+	const boot = 30 * time.Second
+	own := max(limit-max(limit/4, boot), limit/4)
+	return append(append([]string{}, args...), "-test.timeout="+own.String())
 }
