@@ -78,10 +78,11 @@ module %[1]s/image/%[4]s/vmlinuz %[6]s ce.nic=%[2]s || goto retry
 module %[1]s/boot/%[2]s/initrd.img?image=%[4]s || goto retry
 boot || goto retry
 `
+	// A word after the URL of an initrd would make iPXE wrap it into an archive, as one file of that name.
 	scriptPlain = `echo CloudEngine: %[3]s boots image %[4]s without a hypervisor
 imgfree
-kernel %[1]s/image/%[4]s/vmlinuz initrd=initrd.img %[5]s ce.nic=%[2]s || goto retry
-initrd %[1]s/boot/%[2]s/initrd.img?image=%[4]s initrd.img || goto retry
+kernel %[1]s/image/%[4]s/vmlinuz %[5]s ce.nic=%[2]s || goto retry
+initrd %[1]s/boot/%[2]s/initrd.img?image=%[4]s || goto retry
 boot || goto retry
 `
 )

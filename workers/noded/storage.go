@@ -24,6 +24,9 @@ import (
 // storageInterval is the longest time between two looks of a loop of storage: what the kernel does by itself shows no other way.
 const storageInterval = 2 * time.Second
 
+// proxyModules are what arrays are made with. There is no modprobe that the kernel could call.
+var proxyModules = []string{"dm_mod", "md_mod", "raid10"}
+
 // chain is what the agent does for storage: a loop for each of the machine's parts in it, over the same documents, and one report.
 type chain struct {
 	a      *agent
@@ -95,6 +98,11 @@ func newChain(a *agent) *chain {
 		}, nil)
 	}
 	if slices.Contains(a.conf.Roles, events.RoleProxy) {
+		for _, m := range proxyModules {
+			if err := modprobe.Load(m); err != nil {
+				a.log.Error("no array can be had", "err", err)
+			}
+		}
 		addLoop(c, "arrays", &proxy.Worker{
 			Boot: a.conf.BootID, Initiator: storageNodes{logins()}, Target: &arrayExports{machine: a.machine, system: target(), links: c.fabric.Links},
 			Name: initiatorName, Wake: c.wake, Log: a.log.With("part", "arrays"),
