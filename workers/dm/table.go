@@ -120,6 +120,9 @@ var errShort = errors.New("the kernel's answer is cut off")
 func decodeNames(data []byte) ([]string, error) {
 	const head = 12 // u64 and u32, then the name
 	var out []string
+	if len(data) == 0 {
+		return nil, nil
+	}
 	for at := 0; ; {
 		if at+head > len(data) {
 			return nil, errShort
