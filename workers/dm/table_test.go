@@ -102,8 +102,10 @@ func TestNames(t *testing.T) {
 	if err != nil || len(got) != 2 || got[0] != "ce-a" || got[1] != "mpatha" {
 		t.Errorf("got %q, %v", got, err)
 	}
-	if got, err := decodeNames(make([]byte, 16)); err != nil || got != nil {
-		t.Errorf("of nothing: %q, %v", got, err)
+	for _, none := range [][]byte{nil, make([]byte, 16)} {
+		if got, err := decodeNames(none); err != nil || got != nil {
+			t.Errorf("of nothing: %q, %v", got, err)
+		}
 	}
 	if _, err := decodeNames(data[:40]); !errors.Is(err, errShort) {
 		t.Errorf("cut off: %v", err)

@@ -98,8 +98,8 @@ func (w Wish) node(l desired.Leg) Node { return Node{w.Transport, l.At.Machine, 
 func (w Wish) legKiB() int64 {
 	sets := int64(len(w.Legs) / w.Copies)
 	per := (int64(w.Sectors) + sets - 1) / sets
-	chunk := int64(w.ChunkKiB)
-	return (per/2 + chunk) / chunk * chunk
+	kib, chunk := (per+1)/2, int64(w.ChunkKiB)
+	return (kib + chunk - 1) / chunk * chunk
 }
 
 // extents gives how many the array has.
