@@ -239,7 +239,7 @@ func (p *planner) export(state string) {
 }
 
 func same(a, b Export) bool {
-	return a.Transport == b.Transport && a.Device == b.Device && a.UnitSerial == b.UnitSerial && a.Group == b.Group && a.State == b.State &&
+	return (a.Transport == b.Transport || len(a.To) == 0) && a.Device == b.Device && a.UnitSerial == b.UnitSerial && a.Group == b.Group && a.State == b.State &&
 		strings.Join(a.To, " ") == strings.Join(b.To, " ")
 }
 
