@@ -108,7 +108,7 @@ type edges struct {
 	tools host.Toolstack
 	store host.Store
 	blobs host.Blobs
-	disks host.Disks // nil: none
+	disks host.Disks                                      // nil: none
 	watch func(ctx context.Context, changed func()) error // may be nil
 
 	console func(name string, limit int64) ([]byte, error) // the last bytes that the domain of a name printed

@@ -25,19 +25,36 @@ const (
 	sanVM     = "disky"
 )
 
-// TestStorageRoad: from blank disks in two storage nodes to a VM that writes to a volume and finds it again on another host. Then a proxy
-// gives the array to the other, and a node dies and comes back, while the VM writes: no write is lost and none fails.
-func TestStorageRoad(t *testing.T) {
+// TestStorage: from blank disks in two storage nodes to a VM that writes to a volume and finds it again on another host, over each
+// transport. Then, while the VM writes, a proxy gives the array to the other, the one that has it dies, and a node dies and comes back: no
+// write is lost and none fails. It comes first, and switches the storage machines off in the end: the other scenarios do not need them.
+func TestStorage(t *testing.T) {
+	t.Cleanup(func() {
+		for _, m := range append(ofRole(rack.RoleStorageNode), ofRole(rack.RoleProxy)...) {
+			must(t, "machine", "power", "off", m, "--wait", "--timeout", "3m")
+		}
+	})
 	for _, m := range shared.Machines() {
 		logOnFailure(t, m.Name)
 	}
-	fabricJoined(t)
+	over(t, events.TransportSRP, func() {
+		t.Run("failover", arrayMoved)
+		t.Run("proxy", proxyDied)
+		t.Run("node", nodeDied)
+	})
+	over(t, events.TransportISCSI, func() { t.Run("failover", arrayMoved) })
+}
+
+// over makes the chain over a transport, up to a VM that writes, and takes it away again after what is done to it.
+func over(t *testing.T, transport string, do func()) {
+	t.Helper()
+	fabricJoined(t, transport)
 	arrayMade(t)
-	t.Run("volume", volumeWritten)
-	t.Run("failover", arrayMoved)
-	t.Run("node", nodeDied)
+	volumeWritten(t)
+	do()
 	storageRemoved(t)
 	verified(t)
+	t.Logf("the chain over %s is shown", transport)
 }
 
 // ofRole gives the names of the rack's machines with a role.
@@ -69,13 +86,13 @@ func rows(t *testing.T, kind events.Kind) []map[string]any {
 }
 
 // fabricJoined makes the storage network, attaches every machine's second card to it, and waits until the nodes' disks are known.
-func fabricJoined(t *testing.T) {
+func fabricJoined(t *testing.T, transport string) {
 	t.Helper()
 	nodes, proxies := ofRole(rack.RoleStorageNode), ofRole(rack.RoleProxy)
 	if len(nodes) != 2 || len(proxies) != 2 {
 		t.Fatalf("the rack has storage nodes %v and proxies %v, want two of each", nodes, proxies)
 	}
-	must(t, "fabric", "create", sanFabric, "--transport", events.TransportSRP, "--subnet", sanSubnet, "--mtu", sanMTU)
+	must(t, "fabric", "create", sanFabric, "--transport", transport, "--subnet", sanSubnet, "--mtu", sanMTU)
 	for _, m := range shared.Machines() {
 		eventually(t, 5*time.Minute, m.Name+" is up", func() (bool, string) {
 			state := text(row(t, events.KindMachine, m.Name), "state")
@@ -157,6 +174,26 @@ func arrayMoved(t *testing.T) {
 		t.Fatalf("the array is on %s as before", to)
 	}
 	writing(t, before.writes+20)
+}
+
+// proxyDied takes the power away from the proxy that has the array, while the VM writes. Nobody is asked: its controller's word that it is
+// off is the proof with which the other one takes over. It comes back as the one that waits.
+func proxyDied(t *testing.T) {
+	dead, before := arrayWhole(t, ""), writing(t, 1)
+	began := time.Now()
+	if err := shared.Kill(t.Context(), dead); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 5*time.Minute, "the other proxy has the array", func() (bool, string) {
+		a := row(t, events.KindArray, sanArray)
+		return text(a, "state") == events.ArrayActive && text(a, "owner_name") != dead, fmt.Sprint(a)
+	})
+	t.Logf("the array was taken over %.0f s after its owner's power was gone", time.Since(began).Seconds())
+	writing(t, before.writes+20)
+	must(t, "machine", "power", "on", dead, "--wait", "--timeout", "5m")
+	if now := arrayWhole(t, ""); now == dead {
+		t.Fatalf("the array went back to %s by itself", dead)
+	}
 }
 
 // nodeDied takes a storage node's power away while the VM writes, and gives it back: its legs are joined again.
