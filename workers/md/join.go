@@ -8,8 +8,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -84,6 +86,9 @@ func mdadm(ctx context.Context, args ...string) error {
 	}
 	cmd := exec.CommandContext(ctx, "mdadm", args...)
 	cmd.Env = append(os.Environ(), "MDADM_NO_UDEV=1", "MDADM_NO_SYSTEMCTL=1", "MDADM_NO_MDMON=1")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // the next agent must not find one of its predecessor's still writing
+	runtime.LockOSThread()                                             // the signal comes when the thread that started it ends
+	defer runtime.UnlockOSThread()
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("mdadm %s: %w: %s", args[0], err, bytes.TrimSpace(out))

@@ -5,6 +5,7 @@ package md
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -381,4 +382,11 @@ func TestRealCutOff(t *testing.T) {
 	if all, err := filepath.Glob("/sys/block/md7/md/dev-*"); err != nil || len(all) != 0 {
 		t.Errorf("after the stop: %v, %v", all, err)
 	}
+}
+
+// patchEvents changes the event count of a superblock.
+func patchEvents(b []byte, n uint64) {
+	le := binary.LittleEndian
+	le.PutUint64(b[200:], n)
+	le.PutUint32(b[216:], checksum(b[:rolesAt+2*int(le.Uint32(b[220:]))]))
 }

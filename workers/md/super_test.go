@@ -83,10 +83,3 @@ func FuzzParseSuper(f *testing.F) {
 		}
 	})
 }
-
-// patchEvents changes the event count of a superblock.
-func patchEvents(b []byte, n uint64) {
-	le := binary.LittleEndian
-	le.PutUint64(b[200:], n)
-	le.PutUint32(b[216:], checksum(b[:rolesAt+2*int(le.Uint32(b[220:]))]))
-}

@@ -102,7 +102,7 @@ type Record struct {
 type Records interface {
 	Read(ctx context.Context, array events.ArrayID, device string) (Record, error)
 	Init(ctx context.Context, array events.ArrayID, device string, startMiB, extentMiB int) error
-	// Extend adds extents to a record that has so many, or makes it (have is 0). One that has another number is an error.
+	// Extend adds extents to a record that has so many, or makes it (have is 0). Extents that a record has are an error.
 	Extend(ctx context.Context, array events.ArrayID, device string, v events.VolumeID, have int, more []events.Segment) error
 	Remove(ctx context.Context, array events.ArrayID, device string, v events.VolumeID) error
 }

@@ -17,7 +17,7 @@ import (
 
 const (
 	arrayID events.ArrayID = "00112233-4455-6677-8899-aabbccddeeff"
-	boot                   = "boot-1"
+	boot    string         = "boot-1"
 )
 
 // engine is the agent on a world. Its documents outlive it, its worker does not.
@@ -29,7 +29,6 @@ type engine struct {
 	number uint64
 	term   uint64
 	last   map[events.ArrayID]events.ArrayReport
-	acting desired.Array // the document that the steps under way are for
 }
 
 func newEngine(w *world) *engine {

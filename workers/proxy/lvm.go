@@ -8,9 +8,11 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"sort"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"cloudengine/events"
 )
@@ -36,10 +38,18 @@ func lvm(ctx context.Context, device, command string, args ...string) ([]byte, e
 	cmd.Env = append(os.Environ(), "LC_ALL=C", "LVM_SUPPRESS_FD_WARNINGS=1")
 	var out, problems bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &problems
-	if err := cmd.Run(); err != nil {
+	if err := withUs(cmd); err != nil {
 		return nil, fmt.Errorf("lvm %s: %w: %s", command, err, bytes.TrimSpace(problems.Bytes()))
 	}
 	return out.Bytes(), nil
+}
+
+// withUs runs a program that ends with this one: the next agent must not find one of its predecessor's still writing.
+func withUs(cmd *exec.Cmd) error {
+	runtime.LockOSThread() // the signal comes when the thread that started it ends
+	defer runtime.UnlockOSThread()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	return cmd.Run()
 }
 
 // rows reads a report in JSON form (lvmreport(7)): one list of rows of texts.
@@ -61,10 +71,12 @@ func rows(out []byte) ([]map[string]string, error) {
 
 var errReport = errors.New("the report of lvm is not understood")
 
+// fields of pvs (pvs(8)): one row for each run of extents, free ones too.
+const fields = "pv_name,vg_name,pe_start,vg_extent_size,pv_pe_count,lv_name,seg_start_pe,pvseg_start,pvseg_size"
+
 // Read gives the records on a device. A device without any is no error; one with those of another array is.
 func (LVM) Read(ctx context.Context, array events.ArrayID, device string) (Record, error) {
-	out, err := lvm(ctx, device, "pvs", "--all", "--reportformat", "json", "--units", "b", "--nosuffix",
-		"-o", "pv_name,vg_name,pe_start,vg_extent_size,pv_pe_count")
+	out, err := lvm(ctx, device, "pvs", "--segments", "--reportformat", "json", "--units", "b", "--nosuffix", "-o", fields)
 	if err != nil {
 		return Record{}, err
 	}
@@ -72,62 +84,59 @@ func (LVM) Read(ctx context.Context, array events.ArrayID, device string) (Recor
 	if err != nil {
 		return Record{}, err
 	}
-	if len(all) != 1 || all[0]["pv_name"] != device {
-		return Record{}, fmt.Errorf("find %s: %w: %s", device, errReport, out)
+	if len(all) == 0 || all[0]["vg_name"] == "" {
+		return Record{}, empty(ctx, device)
 	}
-	pv := all[0]
-	if pv["vg_name"] == "" {
-		return Record{}, nil
-	}
-	if pv["vg_name"] != groupName(array) {
-		return Record{}, fmt.Errorf("read records of array %s: there are those of group %s", array, pv["vg_name"])
-	}
-	r := Record{Found: true, Volumes: map[events.VolumeID][]events.Segment{}}
-	for _, x := range []struct {
-		name string
-		to   *int
-		unit int
-	}{{"pe_start", &r.StartMiB, 1 << 20}, {"vg_extent_size", &r.ExtentMiB, 1 << 20}, {"pv_pe_count", &r.Extents, 1}} {
-		n, err := strconv.Atoi(pv[x.name])
-		if err != nil || n%x.unit != 0 {
-			return Record{}, fmt.Errorf("read %s: %w: %q", x.name, errReport, pv[x.name])
-		}
-		*x.to = n / x.unit
-	}
-	out, err = lvm(ctx, device, "lvs", "--all", "--segments", "--reportformat", "json", "-o", "lv_name,seg_start_pe,seg_pe_ranges", groupName(array))
-	if err != nil {
-		return Record{}, err
-	}
-	return r, r.read(out)
+	return parseRecord(all, device, groupName(array))
 }
 
-// read adds the segments of a report of lvs.
-func (r *Record) read(out []byte) error {
+// empty makes sure that LVM sees a device, and no volume group on it.
+func empty(ctx context.Context, device string) error {
+	out, err := lvm(ctx, device, "pvs", "--all", "--reportformat", "json", "-o", "pv_name,vg_name")
+	if err != nil {
+		return err
+	}
 	all, err := rows(out)
 	if err != nil {
 		return err
 	}
-	at := func(row map[string]string) int {
-		n, err := strconv.Atoi(row["seg_start_pe"])
+	if len(all) != 1 || all[0]["pv_name"] != device || all[0]["vg_name"] != "" {
+		return fmt.Errorf("find %s: %w: %s", device, errReport, out)
+	}
+	return nil
+}
+
+// parseRecord reads rows of fields.
+func parseRecord(all []map[string]string, device, group string) (Record, error) {
+	r := Record{Found: true, Volumes: map[events.VolumeID][]events.Segment{}}
+	number := func(row map[string]string, name string) int {
+		n, err := strconv.Atoi(row[name])
 		if err != nil {
 			return -1
 		}
 		return n
 	}
-	sort.SliceStable(all, func(i, j int) bool { return at(all[i]) < at(all[j]) })
+	sort.SliceStable(all, func(i, j int) bool { return number(all[i], "seg_start_pe") < number(all[j], "seg_start_pe") })
 	for _, row := range all {
-		_, ranges, ok := strings.Cut(row["seg_pe_ranges"], ":")
-		var first, last int
-		if n, err := fmt.Sscanf(ranges, "%d-%d", &first, &last); !ok || err != nil || n != 2 || last < first || at(row) < 0 {
-			return fmt.Errorf("read segments of %s: %w: %q", row["lv_name"], errReport, row["seg_pe_ranges"])
+		if row["pv_name"] != device || row["vg_name"] != group {
+			return Record{}, fmt.Errorf("read records of %s: there are those of %q on %q", group, row["vg_name"], row["pv_name"])
 		}
+		start, size, extents := number(row, "pe_start"), number(row, "vg_extent_size"), number(row, "pv_pe_count")
+		if start < 0 || size <= 0 || extents < 0 || start%(1<<20) != 0 || size%(1<<20) != 0 {
+			return Record{}, fmt.Errorf("read records of %s: %w: %v", group, errReport, row)
+		}
+		r.StartMiB, r.ExtentMiB, r.Extents = start>>20, size>>20, extents
 		id := events.VolumeID(row["lv_name"])
-		if at(row) != total(r.Volumes[id]) {
-			return fmt.Errorf("read segments of %s: %w: there is a hole", id, errReport)
+		if id == "" {
+			continue // nobody's
 		}
-		r.Volumes[id] = append(r.Volumes[id], events.Segment{Start: first, Count: last - first + 1})
+		s := events.Segment{Start: number(row, "pvseg_start"), Count: number(row, "pvseg_size")}
+		if s.Start < 0 || s.Count <= 0 || number(row, "seg_start_pe") != total(r.Volumes[id]) {
+			return Record{}, fmt.Errorf("read segments of %s: %w: %v", id, errReport, row)
+		}
+		r.Volumes[id] = append(r.Volumes[id], s)
 	}
-	return nil
+	return r, nil
 }
 
 // Init makes the volume group. pvcreate refuses a device that others have open, or on which there is a volume group.
@@ -139,19 +148,13 @@ func (LVM) Init(ctx context.Context, array events.ArrayID, device string, startM
 	return err
 }
 
-// Extend adds extents to a volume, segment by segment: with several at once LVM chooses their order itself.
-func (l LVM) Extend(ctx context.Context, array events.ArrayID, device string, v events.VolumeID, have int, more []events.Segment) error {
-	r, err := l.Read(ctx, array, device)
-	if err != nil {
-		return err
-	}
-	if n := total(r.Volumes[v]); n != have {
-		return fmt.Errorf("extend record of volume %s: %w: it has %d extents, not %d", v, errChanged, n, have)
-	}
-	there := have > 0
+// Extend adds extents to a volume, segment by segment: with several at once LVM chooses their order itself. Extents that are taken are an
+// error, so that it cannot be done twice.
+func (LVM) Extend(ctx context.Context, array events.ArrayID, device string, v events.VolumeID, have int, more []events.Segment) error {
 	for _, s := range join(more) {
 		count, where := strconv.Itoa(s.Count), fmt.Sprintf("%s:%d-%d", device, s.Start, s.Start+s.Count-1)
-		if there {
+		var err error
+		if have > 0 {
 			_, err = lvm(ctx, device, "lvextend", "--yes", "--alloc", "anywhere", "--extents", "+"+count, groupName(array)+"/"+string(v), where)
 		} else {
 			_, err = lvm(ctx, device, "lvcreate", "--yes", "--activate", "n", "--zero", "n", "--wipesignatures", "n", "--alloc", "anywhere",
@@ -160,20 +163,20 @@ func (l LVM) Extend(ctx context.Context, array events.ArrayID, device string, v 
 		if err != nil {
 			return err
 		}
-		there = true
+		have += s.Count
 	}
 	return nil
 }
 
 // Remove removes a volume's record; one that is not there is no error.
 func (l LVM) Remove(ctx context.Context, array events.ArrayID, device string, v events.VolumeID) error {
-	r, err := l.Read(ctx, array, device)
-	if err != nil {
-		return err
-	}
-	if _, there := r.Volumes[v]; !there {
+	_, err := lvm(ctx, device, "lvremove", "--yes", "--force", groupName(array)+"/"+string(v))
+	if err == nil {
 		return nil
 	}
-	_, err = lvm(ctx, device, "lvremove", "--yes", "--force", groupName(array)+"/"+string(v))
-	return err
+	r, problem := l.Read(ctx, array, device)
+	if _, there := r.Volumes[v]; problem == nil && r.Found && !there {
+		return nil
+	}
+	return errors.Join(err, problem)
 }

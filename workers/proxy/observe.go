@@ -13,8 +13,11 @@ import (
 // superTimeout bounds what a look waits for legs that do not answer. Longer than a transport takes to say that a path is lost.
 const superTimeout = 3 * time.Second
 
-// recordTimeout bounds the reading of an array's records.
-const recordTimeout = 20 * time.Second
+// recordTimeout bounds the reading of an array's records, recordPatience what a look waits for it.
+const (
+	recordTimeout  = 30 * time.Second
+	recordPatience = 300 * time.Millisecond
+)
 
 // Observe reads the kernel's lists, then the superblocks of all legs that are there, and the records of arrays that run. A leg or a record
 // that cannot be read is told as such; a list that cannot be read is an error.
@@ -48,7 +51,7 @@ func (w *Worker) Observe(ctx context.Context) (Observed, error) {
 	for _, a := range arrays {
 		o.MD = append(o.MD, MD{a, owner(a, o.Supers)})
 	}
-	w.readRecords(ctx, &o)
+	w.readRecords(&o)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for k, n := range w.zeroed {
@@ -100,7 +103,7 @@ func (w *Worker) readSupers(ctx context.Context, o *Observed) {
 
 // readRecords reads the records of arrays that run here and are owned. Nobody else writes them, so they are read once for each assembly, and
 // after each change.
-func (w *Worker) readRecords(ctx context.Context, o *Observed) {
+func (w *Worker) readRecords(o *Observed) {
 	for _, a := range o.MD {
 		v := o.view(a.ID, nil)
 		if len(v.arrays) != 1 || !a.Serves() || !over(v.own, a.DevNo) {
@@ -110,30 +113,63 @@ func (w *Worker) readRecords(ctx context.Context, o *Observed) {
 		w.mu.Lock()
 		have := w.records[a.ID]
 		w.mu.Unlock()
-		if have.device == device && !have.stale && have.read.Err == nil {
+		if have.device == device && !have.stale && !have.reading && have.read.Err == nil {
 			o.Records[a.ID] = have.read
 			continue
 		}
-		o.Records[a.ID] = w.readRecord(ctx, a.ID, device)
+		if r, ok := w.readRecord(a.ID, device); ok {
+			o.Records[a.ID] = r
+		} else if have.device == device && have.read.Err != nil {
+			o.Records[a.ID] = have.read
+		}
 	}
 }
 
-func (w *Worker) readRecord(ctx context.Context, id events.ArrayID, device string) RecordRead {
-	ctx, cancel := context.WithTimeout(ctx, recordTimeout)
-	defer cancel()
+// readRecord reads records beside the look: if that takes longer than recordPatience, this look goes without them, and the loop is woken
+// when they are there. It says whether they are.
+func (w *Worker) readRecord(id events.ArrayID, device string) (RecordRead, bool) {
 	w.mu.Lock()
-	w.records[id] = cached{device: device} // a step that changes them while they are read makes them stale again
-	w.mu.Unlock()
-	r, err := w.Records.Read(ctx, id, ownerPath(id))
-	read := RecordRead{r, err}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if c := w.records[id]; c.stale || err != nil {
-		w.records[id] = cached{device: device, stale: true}
-	} else {
-		w.records[id] = cached{read: read, device: device}
+	c := w.records[id]
+	if c.reading {
+		w.mu.Unlock()
+		return RecordRead{}, false
 	}
-	return read
+	w.records[id] = cached{read: c.read, device: device, reading: true} // a step that changes them meanwhile makes them stale again
+	w.mu.Unlock()
+	done := make(chan RecordRead, 1)
+	late := make(chan struct{})
+	w.supers.group.Go(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), recordTimeout)
+		defer cancel()
+		r, err := w.Records.Read(ctx, id, ownerPath(id))
+		read := RecordRead{r, err}
+		w.mu.Lock()
+		c := w.records[id]
+		w.records[id] = cached{read: read, device: device, stale: c.stale || err != nil || c.device != device}
+		w.mu.Unlock()
+		done <- read
+		select {
+		case <-late:
+			if w.Wake != nil {
+				w.Wake()
+			}
+		default:
+		}
+	})
+	wait := time.NewTimer(recordPatience)
+	defer wait.Stop()
+	select {
+	case r := <-done:
+		return r, true
+	case <-wait.C:
+		close(late)
+	}
+	select {
+	case r := <-done: // just now: nobody wakes the loop
+		return r, true
+	default:
+		return RecordRead{}, false
+	}
 }
 
 // changed says that a step has changed, or may have changed, the records of an array.
@@ -154,5 +190,7 @@ func (w *Worker) forget(id events.ArrayID) {
 			delete(w.zeroed, k)
 		}
 	}
-	delete(w.records, id)
+	c := w.records[id]
+	c.stale, c.device = true, ""
+	w.records[id] = c
 }

@@ -288,8 +288,8 @@ func (p *planner) active() {
 func (p *planner) records() bool {
 	v, r := p.v, p.v.record
 	switch {
-	case r == nil:
-		return v.opened() // they are read before the front is opened for the first time
+	case r == nil: // being read: hosts of an array that was made need not wait for that
+		return !v.wish.Create || v.opened()
 	case r.Err != nil:
 		p.note("its records cannot be read: %v", r.Err)
 		return !v.wish.Create || v.opened()

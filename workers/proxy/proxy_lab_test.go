@@ -330,7 +330,7 @@ func (x *lab) volumes(v1 []events.Segment) {
 	x.holds(map[int]string{12: "", 1: "customer", 14: "old data"})
 }
 
-// TestRealGroundForNothing: an array that assembled itself is stopped, and a leg of another array is left out.
+// TestRealForeigners: an array that nobody here has assembled is stopped.
 func TestRealForeigners(t *testing.T) {
 	x, _ := newLab(t)
 	x.say(x.doc(desired.Active, 1, fresh))

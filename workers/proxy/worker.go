@@ -43,9 +43,10 @@ type Worker struct {
 
 // cached is what was read of records, and from which device.
 type cached struct {
-	read   RecordRead
-	device string // uuid and number of the owner device
-	stale  bool   // a step has changed them
+	read    RecordRead
+	device  string // uuid and number of the owner device
+	stale   bool   // a step has changed them
+	reading bool   // now
 }
 
 func (w *Worker) init() {
