@@ -104,6 +104,10 @@ func (d *decision) endOwners(m *Machine, boot, proof string) {
 func (d *decision) endOwner(a *Array, proof string) {
 	o := a.Owner
 	d.add(events.KindArray, string(a.ID), events.ArrayOwnerEnded{Proxy: o.Proxy, Boot: o.Boot, Epoch: o.Epoch, Proof: proof})
+	if a.retired && len(a.used) == 0 { // it was to be deleted, and waited for this
+		d.add(events.KindArray, string(a.ID), events.ArrayDeleted{})
+		d.finish(a.ref(), events.OperationDone{Message: "it is deleted"}, "delete")
+	}
 }
 
 // storageReactions lists the arrays that need an owner and may find one now.

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"cloudengine/commands"
 	"cloudengine/e2e/rack"
 	"cloudengine/events"
 	"cloudengine/projections"
@@ -42,7 +43,10 @@ func TestStorage(t *testing.T) {
 		t.Run("proxy", proxyDied)
 		t.Run("node", nodeDied)
 	})
-	over(t, events.TransportISCSI, func() { t.Run("failover", arrayMoved) })
+	over(t, events.TransportISCSI, func() {
+		t.Run("failover", arrayMoved)
+		t.Run("node", nodeDied)
+	})
 }
 
 // over makes the chain over a transport, up to a VM that writes, and takes it away again after what is done to it.
@@ -105,7 +109,7 @@ func fabricJoined(t *testing.T, transport string) {
 		found := 0
 		all := rows(t, events.KindDisk)
 		for _, d := range all {
-			if d["gone"] != true && text(d, "array") == "" && text(d, "signature") == "" {
+			if d["gone"] != true && text(d, "array") == "" {
 				found++
 			}
 		}
@@ -117,7 +121,7 @@ func fabricJoined(t *testing.T, transport string) {
 func arrayMade(t *testing.T) {
 	t.Helper()
 	must(t, "pool", "create", sanPool, "--fabric", sanFabric, "--copies", "2")
-	must(t, "array", "create", sanArray, "--pool", sanPool, "--sets", "2")
+	must(t, "array", "create", sanArray, "--pool", sanPool, "--sets", "2", "--override", commands.GuardForeignData, "--reason", "what is on them is of the array before")
 	arrayWhole(t, "")
 	legs := map[string]int{}
 	for _, d := range rows(t, events.KindDisk) {
