@@ -5,8 +5,6 @@ package proxy_test
 import (
 	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -18,7 +16,6 @@ import (
 
 	"cloudengine/events"
 	"cloudengine/events/desired"
-	"cloudengine/workers"
 	"cloudengine/workers/dm"
 	"cloudengine/workers/md"
 	"cloudengine/workers/modprobe"
@@ -190,9 +187,12 @@ func (x *lab) ready(n int) events.ArrayReport {
 	})
 }
 
+const v1ID events.VolumeID = "11111111-0000-4000-8000-000000000001"
+
+var v1 = []events.Segment{{Start: 0, Count: 2}, {Start: 9, Count: 1}}
+
 const front = "/dev/mapper/ce-" + string(arrayID)
 
-// extent opens the front at an extent.
 func extentAt(n int) int64 { return (startMiB + int64(n)*extentMiB) << 20 }
 
 func (x *lab) read(extent int) string {
@@ -246,8 +246,7 @@ func TestRealProxy(t *testing.T) {
 	if got := x.read(0); !strings.Contains(got, "input/output error") {
 		t.Errorf("a standby reads %q", got)
 	}
-	v1 := []events.Segment{{Start: 0, Count: 2}, {Start: 9, Count: 1}}
-	x.say(x.doc(desired.Active, 1, fresh, volume("11111111-0000-4000-8000-000000000001", desired.There, v1...)))
+	x.say(x.doc(desired.Active, 1, fresh, volume(v1ID, desired.There, v1...)))
 	r := x.ready(1)
 	if !r.Made || r.Degraded != 0 || r.Events == 0 {
 		t.Errorf("report %+v", r)
@@ -255,13 +254,13 @@ func TestRealProxy(t *testing.T) {
 	x.holds(map[int]string{0: "", 1: "", 9: "", 2: "old data", 8: "old data", 10: "old data"})
 	rec, err := proxy.LVM{}.Read(t.Context(), arrayID, "/dev/mapper/ce-own-"+string(arrayID))
 	if err != nil || !rec.Found || rec.StartMiB != startMiB || rec.ExtentMiB != extentMiB || rec.Extents != extents ||
-		!slices.Equal(rec.Volumes["11111111-0000-4000-8000-000000000001"], v1) {
+		!slices.Equal(rec.Volumes[v1ID], v1) {
 		t.Errorf("records %+v, %v", rec, err)
 	}
 	x.write(1, "customer")
 	x.loss(l)
 	x.handover(l)
-	x.volumes(v1)
+	x.volumes()
 	x.say(x.doc(desired.Absent, 2))
 	x.state(events.ArrayAbsent)
 	if all, err := dm.List(); err != nil || len(all) > 0 {
@@ -304,7 +303,7 @@ func (x *lab) handover(l local) {
 		x.Errorf("a standby reads %q", got)
 	}
 	l.state["vdb"], l.state["vdd"] = "transport-offline", "transport-offline"
-	x.say(x.doc(desired.Active, 2, volume("11111111-0000-4000-8000-000000000001", desired.There, events.Segment{Start: 0, Count: 2}, events.Segment{Start: 9, Count: 1})))
+	x.say(x.doc(desired.Active, 2, volume(v1ID, desired.There, v1...)))
 	if r := x.state(events.ArrayActive); r.Degraded != 2 {
 		x.Errorf("report %+v", r)
 	}
@@ -314,10 +313,10 @@ func (x *lab) handover(l local) {
 }
 
 // volumes: one grows, another is made and deleted.
-func (x *lab) volumes(v1 []events.Segment) {
+func (x *lab) volumes() {
 	x.Helper()
 	grown := func(a *desired.Array) {
-		a.Volumes = append(a.Volumes, desired.Volume{Volume: "11111111-0000-4000-8000-000000000001", Keep: 3, Want: desired.There,
+		a.Volumes = append(a.Volumes, desired.Volume{Volume: v1ID, Keep: 3, Want: desired.There,
 			Segments: append(slices.Clone(v1), events.Segment{Start: 10, Count: 1}, events.Segment{Start: 4, Count: 2})})
 	}
 	const v2 = "22222222-0000-4000-8000-000000000002"
@@ -354,49 +353,4 @@ func TestRealForeigners(t *testing.T) {
 		all, err := md.List("")
 		return err == nil && len(all) == 0
 	})
-}
-
-// TestRealLoop: the worker in the loop of package workers, with a document that comes while another is carried out.
-func TestRealLoop(t *testing.T) {
-	x, _ := newLab(t)
-	loop := workers.NewLoop(looped{x.worker}, x.wishes, workers.Options{Interval: 200 * time.Millisecond})
-	ctx, stop := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- loop.Run(ctx) }()
-	give := func(a desired.Array) {
-		t.Helper()
-		b, err := json.Marshal(a)
-		if err != nil {
-			t.Fatal(err)
-		}
-		x.number++
-		if v, err := loop.Offer(desired.Document{Version: 1, Machine: "p1", Boot: boot, Kind: desired.KindArray, ID: string(arrayID),
-			Generation: events.Generation{Term: 1, Number: x.number}, Body: b}); v != workers.Taken || err != nil {
-			t.Fatal(v, err)
-		}
-	}
-	wait := func(what string, f func() bool) {
-		t.Helper()
-		for end := time.Now().Add(60 * time.Second); !f(); {
-			if time.Now().After(end) {
-				t.Fatalf("%s: not in time", what)
-			}
-			time.Sleep(20 * time.Millisecond)
-		}
-	}
-	give(x.doc(desired.Active, 1, fresh, volume("11111111-0000-4000-8000-000000000001", desired.There, events.Segment{Start: 0, Count: 14})))
-	wait("md", func() bool { all, err := md.List(""); return err == nil && len(all) == 1 })
-	give(x.doc(desired.Standby, 1))
-	wait("the end of md", func() bool { all, err := md.List(""); return err == nil && len(all) == 0 })
-	stop()
-	if err := <-done; !errors.Is(err, context.Canceled) {
-		t.Error(err)
-	}
-}
-
-// looped fits the worker to the loop.
-type looped struct{ *proxy.Worker }
-
-func (looped) Describe([]desired.Document, proxy.Observed, map[events.Ref]bool) workers.Snapshot {
-	return workers.Snapshot{}
 }
