@@ -103,10 +103,12 @@ func newChain(a *agent) *chain {
 				a.log.Error("no array can be had", "err", err)
 			}
 		}
-		addLoop(c, "arrays", &proxy.Worker{
+		w := &proxy.Worker{
 			Boot: a.conf.BootID, Initiator: storageNodes{logins()}, Target: &arrayExports{machine: a.machine, system: target(), links: c.fabric.Links},
 			Name: initiatorName, Wake: c.wake, Log: a.log.With("part", "arrays"),
-		}, nil)
+		}
+		addLoop(c, "arrays", w, nil)
+		c.others = append(c.others, func(ctx context.Context) error { return w.Run(ctx, storageInterval) })
 	}
 	if a.conf.IsXen {
 		w := &path.Worker{Initiator: logins(), Mapper: path.Kernel{}, Load: modprobe.Load, Log: a.log.With("part", "paths"), Changed: c.wake}
