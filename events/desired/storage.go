@@ -26,8 +26,8 @@ const There = "there"
 // Peer is a machine on a fabric, as an initiator or a target sees it. Its names follow from its id (see events.InitiatorIQN).
 type Peer struct {
 	Machine events.MachineID `json:"machine"`
-	Address string           `json:"address"` // IPv4
-	MAC     string           `json:"mac"`     // of its card there: an SRP port's name follows from it
+	Address string           `json:"address"`       // IPv4
+	MAC     string           `json:"mac,omitempty"` // of its card there: an SRP port's name follows from it
 }
 
 // Export tells a storage node to whom it gives a disk: to these machines and to nobody else. Without a document nothing is given.

@@ -56,7 +56,7 @@ type module struct {
 var modulesOf = map[string][]module{
 	SRP: {
 		{name: "crc32_generic"}, {name: "crc32_pclmul", faster: true}, {name: "rdma_rxe"}, {name: "sd_mod"},
-		{name: "ib_srp", params: []string{"reconnect_delay=3", "fast_io_fail_tmo=2", "dev_loss_tmo=600", "register_always=N"}},
+		{name: "ib_srp", params: []string{"reconnect_delay=3", "fast_io_fail_tmo=2", "dev_loss_tmo=600"}},
 	},
 	ISCSI: {{name: "crc32c_generic"}, {name: "crc32c_intel", faster: true}, {name: "sd_mod"}, {name: "iscsi_tcp"}},
 }
