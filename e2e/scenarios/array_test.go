@@ -93,7 +93,7 @@ func fabricJoined(t *testing.T, transport string) {
 	}
 	must(t, "fabric", "create", sanFabric, "--transport", transport, "--subnet", sanSubnet, "--mtu", sanMTU)
 	for _, m := range shared.Machines() {
-		eventually(t, 5*time.Minute, m.Name+" is up", func() (bool, string) {
+		eventually(t, 8*time.Minute, m.Name+" is up", func() (bool, string) {
 			state := text(row(t, events.KindMachine, m.Name), "state")
 			return state == "up", state
 		})
@@ -135,7 +135,7 @@ func arrayMade(t *testing.T) {
 // arrayWhole waits until the array is active with all its legs, on a proxy (empty: any), and says on which.
 func arrayWhole(t *testing.T, on string) (owner string) {
 	t.Helper()
-	eventually(t, 5*time.Minute, "the array is active and whole", func() (bool, string) {
+	eventually(t, 8*time.Minute, "the array is active and whole", func() (bool, string) {
 		a := row(t, events.KindArray, sanArray)
 		owner = text(a, "owner_name")
 		return text(a, "state") == events.ArrayActive && a["made"] == true && text(a, "degraded") == "0" && (on == "" || on == owner), fmt.Sprint(a)
@@ -183,7 +183,7 @@ func proxyDied(t *testing.T) {
 	if err := shared.Kill(t.Context(), dead); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 5*time.Minute, "the other proxy has the array", func() (bool, string) {
+	eventually(t, 8*time.Minute, "the other proxy has the array", func() (bool, string) {
 		a := row(t, events.KindArray, sanArray)
 		return text(a, "state") == events.ArrayActive && text(a, "owner_name") != dead, fmt.Sprint(a)
 	})

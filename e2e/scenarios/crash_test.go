@@ -18,7 +18,7 @@ func TestHostCrashes(t *testing.T) {
 	if err := shared.Type(t.Context(), host, "echo c > /proc/sysrq-trigger"); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 5*time.Minute, "the host has booted again", func() (bool, string) {
+	eventually(t, 8*time.Minute, "the host has booted again", func() (bool, string) {
 		r := row(t, events.KindHost, host)
 		return text(r, "boot") != boot && text(r, "ready") == "true" && text(r, "silent") == "false", fmt.Sprint(r)
 	})
