@@ -17,7 +17,7 @@ func macOfDevice(t *testing.T, device string) string {
 	t.Helper()
 	i, err := net.InterfaceByName(device)
 	if err != nil {
-		t.Skipf("%v: give the machine cards with -nets 3", err)
+		t.Fatalf("%v: give the machine cards with -nets 3", err)
 	}
 	return i.HardwareAddr.String()
 }

@@ -61,7 +61,7 @@ func attach(t *testing.T) *fabric.Worker {
 	} {
 		card, err := net.InterfaceByName(f.MAC)
 		if err != nil {
-			t.Skipf("%v: give the machine cards with -nets 3 and disks with -disks 2", err)
+			t.Fatalf("%v: give the machine cards with -nets 3 and disks with -disks 2", err)
 		}
 		f.MAC = card.HardwareAddr.String()
 		body, err := json.Marshal(f)
