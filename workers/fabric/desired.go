@@ -14,8 +14,8 @@ import (
 
 // The transports.
 const (
-	SRP   = "srp"
-	ISCSI = "iscsi"
+	SRP   = events.TransportSRP
+	ISCSI = events.TransportISCSI
 )
 
 // Wish is what one document wants of one card.

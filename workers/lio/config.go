@@ -18,20 +18,19 @@ package lio
 import (
 	"crypto/sha256"
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"net"
 	"path"
 	"strings"
 
 	"cloudengine/events"
+	"cloudengine/workers/fabric"
 )
 
 // The transports, as documents call them.
 const (
-	ISCSI = "iscsi"
-	SRP   = "srp"
+	ISCSI = events.TransportISCSI
+	SRP   = events.TransportSRP
 )
 
 // States of a group (SPC-4, 5.15.2.4).
@@ -113,22 +112,13 @@ func Initiator(transport string, m events.MachineID, mac string) (string, error)
 	case ISCSI:
 		return events.InitiatorIQN(m), nil
 	case SRP:
-		id, err := interfaceID(mac)
+		id, err := fabric.InterfaceID(mac)
 		if err != nil {
 			return "", err
 		}
 		return "0x" + events.InitiatorSRP(m) + id, nil
 	}
 	return "", fmt.Errorf("name the initiator of machine %s: transport %q is not known", m, transport)
-}
-
-// interfaceID makes the lower half of a card's link-local address (RFC 4291, appendix A), 16 hex digits.
-func interfaceID(mac string) (string, error) {
-	b, err := net.ParseMAC(mac)
-	if err != nil || len(b) != 6 {
-		return "", fmt.Errorf("read MAC address %q: want six bytes", mac)
-	}
-	return hex.EncodeToString([]byte{b[0] ^ 2, b[1], b[2], 0xff, 0xfe, b[3], b[4], b[5]}), nil
 }
 
 // LUN gives the number under which initiators see what has a unit serial. Its first word is of the flat space method (SAM-5, 4.7.7.3), so

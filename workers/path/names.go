@@ -12,7 +12,7 @@ const (
 	namePrefix   = "ce-"
 	mapPrefix    = "ce-mp-"
 	volumeUUID   = "CE-volume-"
-	mapUUID      = "CE-array-"
+	mapUUID      = "CE-paths-"
 	mapperDir    = dm.Dir + "/"
 	sectorsInMiB = 1 << 20 / dm.SectorSize
 )
