@@ -44,7 +44,7 @@ func (i *Initiator) loginISCSI(ctx context.Context, t Target) error {
 		if err := i.alive(ctx, t); err != nil { // iscsid tries again every few seconds
 			return err
 		}
-		return i.limitISCSI(ctx, t, false)
+		return i.looked(ctx, t, false)
 	}
 	if len(sessions) > 0 {
 		if err := i.logoutISCSI(ctx, t); err != nil {
@@ -60,30 +60,7 @@ func (i *Initiator) loginISCSI(ctx context.Context, t Target) error {
 	if err := i.alive(ctx, t); err != nil {
 		return err
 	}
-	return i.limitISCSI(ctx, t, true)
-}
-
-// limitISCSI looks for units where none are known, and sets the limits of their commands.
-func (i *Initiator) limitISCSI(ctx context.Context, t Target, fresh bool) error {
-	sessions, err := i.with(t)
-	if err != nil {
-		return err
-	}
-	for _, s := range sessions {
-		units, err := i.units(s.Host)
-		if err != nil {
-			return err
-		}
-		if fresh || len(units) == 0 {
-			err = i.scan(ctx, s.Host)
-		} else {
-			err = i.settle(ctx, s.Host)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return i.looked(ctx, t, true)
 }
 
 func (i *Initiator) logoutISCSI(ctx context.Context, t Target) error {

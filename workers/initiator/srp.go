@@ -156,27 +156,6 @@ func (i *Initiator) established(ctx context.Context, t Target) error {
 	return nil
 }
 
-// looked is established for a session that was there before: if it has no units, an earlier call may have been cut off before it looked.
-func (i *Initiator) looked(ctx context.Context, t Target) error {
-	sessions, err := i.with(t)
-	if err != nil {
-		return err
-	}
-	for _, s := range sessions {
-		units, err := i.units(s.Host)
-		if err != nil {
-			return err
-		}
-		if len(units) > 0 {
-			continue
-		}
-		if err := i.scan(ctx, s.Host); err != nil {
-			return err
-		}
-	}
-	return i.established(ctx, t)
-}
-
 // ports gives the directories of a host's remote ports: one.
 func (i *Initiator) ports(host int) ([]string, error) {
 	all, err := i.list("sys/class/srp_remote_ports")
@@ -212,7 +191,10 @@ func (i *Initiator) ladder(host int) error {
 // is made to try at once.
 func (i *Initiator) recover(ctx context.Context, t Target, s Session) error {
 	if s.Live {
-		return i.looked(ctx, t)
+		if err := i.looked(ctx, t, false); err != nil {
+			return err
+		}
+		return i.established(ctx, t)
 	}
 	if err := i.answers(ctx, t); err != nil {
 		return fmt.Errorf("%w (%s): %w", ErrDown, s.State, err)

@@ -108,6 +108,30 @@ func (i *Initiator) disk(place string) string {
 	return entries[0].Name()
 }
 
+// looked makes sure that the units of the sessions with a target were looked for and have their disks. Units are looked for in a fresh session,
+// and where there are none: an earlier call may have been cut off before it looked.
+func (i *Initiator) looked(ctx context.Context, t Target, fresh bool) error {
+	sessions, err := i.with(t)
+	if err != nil {
+		return err
+	}
+	for _, s := range sessions {
+		units, err := i.units(s.Host)
+		if err != nil {
+			return err
+		}
+		if fresh || len(units) == 0 {
+			err = i.scan(ctx, s.Host)
+		} else {
+			err = i.settle(ctx, s.Host)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // settle waits until each unit of a host that is a disk has one, and sets the time limit of its commands. The kernel makes disks in the
 // background after a scan.
 func (i *Initiator) settle(ctx context.Context, host int) error {

@@ -98,10 +98,11 @@ func one(t *testing.T) lio.Config {
 	}
 }
 
-// TestRevokeComesFirst: and a group stops serving before all.
-func TestRevokeComesFirst(t *testing.T) {
+// exported is one export, as it was wanted and as it is seen.
+func exported(t *testing.T) (want, have lio.Config) {
+	t.Helper()
 	k := newKernel()
-	want := one(t)
+	want = one(t)
 	if err := apply(k, want, 0); err != nil {
 		t.Fatal(err)
 	}
@@ -109,34 +110,32 @@ func TestRevokeComesFirst(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want.Backstores[0].Groups[0].State = lio.Standby
-	want.Ports[0].Grants[0] = lio.Grant{Machine: m3, Initiator: initiator(t, lio.ISCSI, m3), Backstore: "a", Group: "g"}
-	var kinds []string
+	return want, have
+}
+
+// planned gives the kinds of the steps from one state to another.
+func planned(want, have lio.Config) (kinds []string) {
 	for _, s := range lio.Plan(want, have) {
 		kinds = append(kinds, s.Kind)
 	}
-	if !slices.Equal(kinds, []string{lio.StepGroup, lio.StepRevoke, lio.StepGrant}) {
+	return kinds
+}
+
+// TestRevokeComesFirst: and a group stops serving before all.
+func TestRevokeComesFirst(t *testing.T) {
+	want, have := exported(t)
+	want.Backstores[0].Groups[0].State = lio.Standby
+	want.Ports[0].Grants[0] = lio.Grant{Machine: m3, Initiator: initiator(t, lio.ISCSI, m3), Backstore: "a", Group: "g"}
+	if kinds := planned(want, have); !slices.Equal(kinds, []string{lio.StepGroup, lio.StepRevoke, lio.StepGrant}) {
 		t.Errorf("steps are %v", kinds)
 	}
 }
 
 // TestAnotherDeviceUnderTheSameName: its numbers tell.
 func TestAnotherDeviceUnderTheSameName(t *testing.T) {
-	k := newKernel()
-	want := one(t)
-	if err := apply(k, want, 0); err != nil {
-		t.Fatal(err)
-	}
-	have, err := system(k).Observe(context.Background())
-	if err != nil {
-		t.Fatal(err)
-	}
+	want, have := exported(t)
 	want.Backstores[0].DevNo = "254:9"
-	var kinds []string
-	for _, s := range lio.Plan(want, have) {
-		kinds = append(kinds, s.Kind)
-	}
-	if !slices.Equal(kinds, []string{lio.StepRevoke, lio.StepUnback, lio.StepBackstore, lio.StepGroup, lio.StepGrant}) {
+	if kinds := planned(want, have); !slices.Equal(kinds, []string{lio.StepRevoke, lio.StepUnback, lio.StepBackstore, lio.StepGroup, lio.StepGrant}) {
 		t.Errorf("steps are %v", kinds)
 	}
 }
