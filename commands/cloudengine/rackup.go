@@ -207,9 +207,11 @@ func (u *raising) addMachines(ctx context.Context) error {
 	return nil
 }
 
-// powerOn switches on over IPMI what is off, and waits until all hosts are ready.
+// powerOn switches on over IPMI what is off without anybody having asked for that, and waits until all others are ready. What was
+// switched off by an intent stays off: an operator's word holds longer than a process.
 func (u *raising) powerOn(ctx context.Context) error {
 	since := map[string]time.Time{}
+	var awaited []rack.Machine
 	for _, m := range u.rack.Machines() {
 		on, err := u.rack.IsOn(m.Name)
 		if err != nil {
@@ -217,19 +219,25 @@ func (u *raising) powerOn(ctx context.Context) error {
 		}
 		if on {
 			u.say("%s is on", m.Name)
+			awaited = append(awaited, m)
 			continue
 		}
 		have, err := u.find(ctx, u.c, events.KindMachine, m.Name)
 		if err != nil {
 			return err
 		}
+		if have.text("power_wanted") == events.PowerOff {
+			u.say("%s is off, as was asked for: \"machine power on %s\" switches it on", m.Name, m.Name)
+			continue
+		}
+		awaited = append(awaited, m)
 		since[m.Name] = time.Now()
 		args := map[string]any{"machine": have.text("id"), "action": events.PowerOn}
 		if _, err := u.do(ctx, "power on "+m.Name+" over IPMI ("+m.BMC.String()+")", events.KindMachine, "power", args); err != nil {
 			return err
 		}
 	}
-	for _, m := range u.rack.Machines() {
+	for _, m := range awaited {
 		if err := u.waitReady(ctx, m, since[m.Name]); err != nil {
 			return err
 		}
