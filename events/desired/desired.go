@@ -17,8 +17,9 @@ import (
 const (
 	Version      = 1
 	VersionDisks = 2 // a domain with disks
+	VersionBoot  = 3 // a domain that boots from a disk, or is told who it is
 
-	newest = VersionDisks
+	newest = VersionBoot
 )
 
 // KindDomain and KindOrphan are the kinds of objects on a host.
@@ -68,6 +69,18 @@ type Domain struct {
 	Disks   []Disk `json:"disks,omitempty"`   // the document is of version 2 then
 
 	MaxVCPUs int `json:"max_vcpus,omitempty"` // that the domain is made with, so that more can be switched on later; 0: VCPUs
+
+	Boot string `json:"boot,omitempty"` // BootDisk: from its xvda, by a boot loader of the boot image; empty: Kernel. VersionBoot
+	Seed *Seed  `json:"seed,omitempty"` // what the guest's cloud-init is told; nil: nothing. VersionBoot
+}
+
+// BootDisk in Domain.Boot: the guest's own boot loader configuration on xvda says what is booted; Kernel and Ramdisk are empty.
+const BootDisk = "disk"
+
+// Seed is what a guest learns of itself from a small read-only disk in the form of cloud-init's NoCloud data source.
+type Seed struct {
+	Hostname string   `json:"hostname"`
+	Keys     []string `json:"keys,omitempty"` // SSH public keys, each a line of authorized_keys(5)
 }
 
 // Orphan is what should become of a domain that is not ours. Absent is all that can be wanted.
