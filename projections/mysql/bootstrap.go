@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -63,6 +64,7 @@ func (p *Private) bootstrap(ctx context.Context) error {
 	args := append([]string{"--no-defaults", "--bootstrap", "--silent-startup", "--basedir=/usr", "--datadir=" + tmp, "--tmpdir=" + p.tmpDir(), "--lc-messages=en_US",
 		"--log-warnings=0", "--enforce-storage-engine=", "--max_allowed_packet=8M", "--net_buffer_length=16K", "--innodb-log-file-size=64M"}, asRoot()...)
 	cmd := exec.CommandContext(ctx, p.binary, args...)
+	cmd.Env = environment()
 	cmd.Stdin = strings.NewReader(script)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("make database files: %w: %s", err, strings.TrimSpace(string(out)))
@@ -138,4 +140,10 @@ func (p *Private) orphan() (int, bool) {
 		}
 	}
 	return 0, false
+}
+
+// environment is what the child gets: this process's own, without the service manager's socket. The child would tell it that the service
+// is ready, or is stopping.
+func environment() []string {
+	return slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "NOTIFY_SOCKET=") })
 }

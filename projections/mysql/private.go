@@ -195,6 +195,7 @@ func (p *Private) supervise(ctx context.Context, first chan<- error) {
 // runOnce starts the child, calls ready when it answers, and returns when the child has ended; soon, once ctx has.
 func (p *Private) runOnce(ctx context.Context, ready func()) error {
 	cmd := exec.Command(p.binary, p.args()...)
+	cmd.Env = environment()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 	started, ended := make(chan error, 1), make(chan error, 1)
 	go func() {

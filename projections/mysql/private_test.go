@@ -222,3 +222,17 @@ func TestDSN(t *testing.T) {
 		t.Errorf("a DSN that cannot be read: %v", err)
 	}
 }
+
+// TestServiceManagerIsNotTheServers: mariadbd would tell systemd that this service is ready, or stopping.
+func TestServiceManagerIsNotTheServers(t *testing.T) {
+	t.Setenv("NOTIFY_SOCKET", filepath.Join(t.TempDir(), "notify"))
+	p, err := mysql.StartPrivate(t.Context(), t.TempDir(), 64, quiet())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	env, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(p.PID()), "environ"))
+	if err != nil || len(env) == 0 || strings.Contains(string(env), "NOTIFY_SOCKET=") {
+		t.Fatalf("the server's environment: %q, %v", env, err)
+	}
+}
