@@ -117,7 +117,7 @@ func (s *Service) scopeAt(ctx context.Context, u User, from uint64) (*history.Sc
 // ownAt lists what belongs to a user's account at a moment, and the operations that go on and are for him to see.
 func ownAt(m *moment.Moment, u User) ([]events.Ref, error) {
 	var own []events.Ref
-	for _, kind := range []events.Kind{events.KindVM, events.KindTemplate, events.KindOperation} {
+	for _, kind := range []events.Kind{events.KindVM, events.KindTemplate, events.KindVolume, events.KindOperation} {
 		model := projections.ByKind(kind)
 		needles := [][]string{{`"` + string(u.Account) + `"`, `"actor":"` + u.Name + `"`}}
 		err := m.Scan(model.Table, "", needles, func(id string, row any) (bool, error) {

@@ -197,6 +197,36 @@ func TestWordsOfOthersAreWithheld(t *testing.T) {
 	}
 }
 
+// TestVolumesOfAnAccount: its owner sees what became of a volume, also what a proxy's report about several says of it, and nothing of
+// another's.
+func TestVolumesOfAnAccount(t *testing.T) {
+	volume := func(id string, p events.Payload) events.Event { return event("volume", id, p) }
+	l := &log{versions: map[events.Ref]uint64{}}
+	l.add("ann", "volume", "create", `{"account":"a"}`, nil, volume("i1", events.VolumeCreated{Name: "x", Account: "a"}))
+	l.add("bob", "volume", "create", `{"account":"b"}`, nil, volume("i2", events.VolumeCreated{Name: "SECRET", Account: "b"}))
+	l.add("machine:p", "machine", "report_arrays", `{"machine":"SECRET"}`, nil, volume("i1", events.VolumeReady{}), volume("i2", events.VolumeReady{}))
+	l.add("root", "volume", "delete", `{"volume":"i1"}`, reasoned("asked by mail"), volume("i1", events.VolumeDeleted{}))
+	l.add("root", "volume", "grow", `{"volume":"i1"}`, refused(events.CodeNotFound))
+	l.add("root", "volume", "delete", `{"volume":"i2"}`, reasoned("SECRET"), volume("i2", events.VolumeDeleted{}))
+	from := WithinFrom("ann", "a", []events.Ref{{Kind: events.KindVolume, ID: "i1"}})
+	for name, s := range map[string]*Scope{"1 3 4": Within("ann", "a"), "3 4": from} {
+		var got []Entry
+		for _, r := range l.all {
+			e, ok := s.See(r)
+			raw, err := json.Marshal(e)
+			if err != nil || strings.Contains(string(raw), "SECRET") {
+				t.Errorf("decision %d, %v: %s", r.Number, err, raw)
+			}
+			if ok && e.About(events.Ref{Kind: events.KindVolume, ID: "i1"}) && (s != from || r.Number > 1) {
+				got = append(got, e)
+			}
+		}
+		if numbers(got) != name || got[len(got)-1].Reason != "asked by mail" {
+			t.Errorf("got %q, want %q: %+v", numbers(got), name, got)
+		}
+	}
+}
+
 // TestAnIDThatTwoUse: an intent's key is (actor, id). Who used the id of another's later intent must not see what that one began.
 func TestAnIDThatTwoUse(t *testing.T) {
 	l := &log{versions: map[events.Ref]uint64{}}

@@ -71,7 +71,7 @@ func (s *Scope) See(r events.Recorded) (Entry, bool) {
 // aimed says whether a decision was asked for about an own object.
 func (s *Scope) aimed(r events.Recorded) bool {
 	switch r.Kind {
-	case events.KindAccount, events.KindVM, events.KindTemplate, events.KindOperation: // reports of machines are long, and of none of them
+	case events.KindAccount, events.KindVM, events.KindTemplate, events.KindVolume, events.KindOperation: // reports of machines are long, and of none of them
 		return s.own[events.Ref{Kind: r.Kind, ID: aim(r.Args, r.Kind)}]
 	}
 	return false
@@ -80,15 +80,17 @@ func (s *Scope) aimed(r events.Recorded) bool {
 // learn keeps what belongs to the account.
 func (s *Scope) learn(r events.Recorded) {
 	for _, ev := range r.Events {
+		var owner events.AccountID
 		switch d := ev.Data.(type) {
 		case events.VMCreated:
-			if d.Account == s.account {
-				s.own[ev.Aggregate] = true
-			}
+			owner = d.Account
 		case events.TemplateCreated:
-			if d.Account == s.account {
-				s.own[ev.Aggregate] = true
-			}
+			owner = d.Account
+		case events.VolumeCreated:
+			owner = d.Account
+		}
+		if owner != "" && owner == s.account {
+			s.own[ev.Aggregate] = true
 		}
 	}
 	for _, ev := range r.Events {
