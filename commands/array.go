@@ -15,7 +15,8 @@ type Array struct {
 	Seen  events.ArrayObserved
 	next  events.MachineID // the proxy that shall own it next, if one was named
 
-	retired bool // it shall have no owner any more
+	paths   map[events.MachineID]witness // under the present owner
+	retired bool                         // it shall have no owner any more
 
 	counter uint64 // of the last epoch
 	used    map[events.VolumeID][]events.Segment
@@ -344,6 +345,7 @@ func (s *State) foldArray(e events.Event, r events.Recorded) {
 	switch data := e.Data.(type) {
 	case events.ArrayOwnerGranted:
 		a.counter = max(a.counter, data.Epoch.Counter)
+		a.paths = nil
 		a.Owner, a.next = &Owner{Proxy: data.Proxy, Boot: data.Boot, Epoch: data.Epoch}, ""
 	case events.ArrayOwnerRevoked:
 		a.next, a.retired = data.To, a.retired || data.Retire
@@ -354,6 +356,11 @@ func (s *State) foldArray(e events.Event, r events.Recorded) {
 		a.Owner = nil
 	case events.ArrayObserved:
 		a.Seen = data
+	case events.ArrayPathObserved:
+		if a.paths == nil {
+			a.paths = map[events.MachineID]witness{}
+		}
+		a.paths[data.Host] = witness{data.Boot, data.State}
 	case events.ArrayDeleted:
 		delete(s.names, scope(events.KindArray, "", a.Data.Name))
 		delete(s.storage.arrays, id)

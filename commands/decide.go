@@ -70,6 +70,7 @@ func init() { // a table that its own entries refer to cannot be a plain variabl
 		"array.failover":             verb(user(events.RoleOperate), decideFailoverArray),
 		"array.delete":               verb(user(events.RoleAdmin), decideDeleteArray),
 		"array.place":                verb(internal(ActorReaction), decidePlaceArray),
+		"array.take_over":            verb(internal(ActorReaction), decideTakeOver),
 		"volume.create":              verb(member(events.RoleOperate), decideCreateVolume),
 		"volume.grow":                verb(member(events.RoleOperate), decideGrowVolume),
 		"volume.attach":              verb(member(events.RoleOperate), decideAttachVolume),

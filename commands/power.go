@@ -75,7 +75,7 @@ func decideReportPower(d *decision, a ReportPower) error {
 	}
 	proof := a.State == events.PowerIsOff && a.Reads >= readsForProof && m.BMCProven && a.GUID == m.BMCGUID && a.Boot != "" && a.Boot == m.Boot && a.Error == ""
 	op, open := d.s.ops[a.Operation]
-	ends := proof && d.s.hasGrants(m.ID, a.Boot)
+	ends := proof && (d.s.hasGrants(m.ID, a.Boot) || d.s.ownsArrays(m.ID, a.Boot))
 	if !open && !ends && (a.State == m.Power || a.State == events.PowerIsUnknown && m.Power == "") {
 		return nil
 	}

@@ -18,15 +18,19 @@ type placingRound struct {
 // reactions lists what follows from a folded decision. The ids come from the decision's number. It is a part of folding.
 func (s *State) reactions(r events.Recorded) []Command {
 	out := s.placeVMs(r)
-	for _, id := range s.storageReactions(r) {
-		if len(out) == 2*maxReactions {
-			break
+	arrays := func(verb string, ids []events.ArrayID) {
+		for _, id := range ids {
+			if len(out) == 2*maxReactions {
+				break
+			}
+			out = append(out, Command{
+				Intent: events.ReactionID(r.Number, len(out)), Actor: ActorReaction, Kind: events.KindArray, Verb: verb,
+				Args: mustArgs(ArrayRef{id}), Cause: numberText(r.Number), Correlation: r.Correlation,
+			})
 		}
-		out = append(out, Command{
-			Intent: events.ReactionID(r.Number, len(out)), Actor: ActorReaction, Kind: events.KindArray, Verb: "place",
-			Args: mustArgs(ArrayRef{id}), Cause: numberText(r.Number), Correlation: r.Correlation,
-		})
 	}
+	arrays("place", s.storageReactions(r))
+	arrays("take_over", s.takeOvers(r))
 	return out
 }
 

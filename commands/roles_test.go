@@ -58,6 +58,7 @@ var rights = map[string]right{
 	"array.delete":               {events.RoleAdmin, false},
 	"array.failover":             {events.RoleOperate, false},
 	"array.place":                {},
+	"array.take_over":            {},
 	"machine.report_storage":     {},
 	"volume.create":              {events.RoleOperate, true},
 	"volume.grow":                {events.RoleOperate, true},

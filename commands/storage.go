@@ -92,6 +92,16 @@ func (s *State) ownedBy(m events.MachineID) []*Array {
 	return out
 }
 
+// ownsArrays says whether a boot of a machine owns any.
+func (s *State) ownsArrays(m events.MachineID, boot string) bool {
+	for _, a := range s.ownedBy(m) {
+		if a.Owner.Boot == boot {
+			return true
+		}
+	}
+	return false
+}
+
 // endOwners ends the ownership of a boot of a machine, by one proof.
 func (d *decision) endOwners(m *Machine, boot, proof string) {
 	for _, a := range d.s.ownedBy(m.ID) {

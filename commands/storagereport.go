@@ -79,6 +79,7 @@ func decideStorageReport(d *decision, a StorageState) error {
 			return err
 		}
 	}
+	r.paths()
 	if a.Complete && !d.s.storageReady(m) && (a.Term >= d.s.term || d.s.term == 1) {
 		d.add(events.KindMachine, string(m.ID), events.StorageReady{Boot: a.Boot, Term: d.s.term})
 	}

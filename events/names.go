@@ -72,6 +72,7 @@ var decoders = map[string]func(json.RawMessage) (Payload, error){
 	"array.owner_revoked.v1":     decode[ArrayOwnerRevoked],
 	"array.owner_ended.v1":       decode[ArrayOwnerEnded],
 	"array.observed.v1":          decode[ArrayObserved],
+	"array.path_observed.v1":     decode[ArrayPathObserved],
 	"array.deleted.v1":           decode[ArrayDeleted],
 	"volume.created.v1":          decode[VolumeCreated],
 	"volume.grown.v1":            decode[VolumeGrown],
