@@ -7,10 +7,11 @@ import (
 	"testing"
 	"time"
 
+	"cloudengine/e2e/rack"
 	"cloudengine/events"
 )
 
-// TestSoakStorage makes the chain over iSCSI, and takes a storage node's power away while the VM writes.
+// TestSoakStorage makes the chain over both transports. While the VM writes, storage nodes and proxies die, hang and are cut off.
 func TestSoakStorage(t *testing.T) {
 	for _, m := range shared.Machines() {
 		logOnFailure(t, m.Name)
@@ -19,8 +20,83 @@ func TestSoakStorage(t *testing.T) {
 	over(t, events.TransportISCSI, func() {
 		t.Run("failover", arrayMoved)
 		t.Run("node", nodeDied)
+		t.Run("frozen", proxyFrozen)
+		t.Run("cut", proxyCutOffFromUs)
+		t.Run("both", bothProxiesDied)
 	})
-	over(t, events.TransportSRP, func() { t.Run("node", nodeDied) })
+	over(t, events.TransportSRP, func() {
+		t.Run("frozen", proxyFrozen)
+		t.Run("node", nodeDied)
+	})
+}
+
+// proxyFrozen stops the processors of the proxy that has the array. It is silent and serves nothing, and its controller says that it is on:
+// without being asked, the control plane cuts its power, and the other one takes over. What it had queued never comes.
+func proxyFrozen(t *testing.T) {
+	hung, before := arrayWhole(t, ""), writing(t, 1)
+	began := time.Now()
+	if err := shared.Freeze(hung); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = shared.Thaw(hung) }) // it is off, unless this failed
+	eventually(t, 8*time.Minute, "the other proxy has the array", func() (bool, string) {
+		a := row(t, events.KindArray, sanArray)
+		return text(a, "state") == events.ArrayActive && text(a, "owner_name") != hung, fmt.Sprint(a)
+	})
+	t.Logf("the array was taken over %.0f s after its owner hung", time.Since(began).Seconds())
+	if on, err := shared.IsOn(hung); err != nil || on {
+		t.Fatalf("the proxy that hung still has power: %t, %v", on, err)
+	}
+	writing(t, before.writes+20)
+	must(t, "machine", "power", "on", hung, "--wait", "--timeout", "5m")
+	arrayWhole(t, "")
+}
+
+// proxyCutOffFromUs cuts the proxy that has the array off the bus. It is silent, and serves all the same: nothing may be done to it.
+func proxyCutOffFromUs(t *testing.T) {
+	owner, before, last := arrayWhole(t, ""), writing(t, 1), lastFact(t)
+	if err := shared.CutBus(owner); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = shared.Restore(owner) })
+	eventually(t, 3*time.Minute, owner+" is silent", func() (bool, string) {
+		state := text(row(t, events.KindMachine, owner), "state")
+		return state == "silent", state
+	})
+	writing(t, before.writes+60)
+	if err := shared.Restore(owner); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 3*time.Minute, owner+" is heard again", func() (bool, string) {
+		state := text(row(t, events.KindMachine, owner), "state")
+		return state == "up", state
+	})
+	for _, f := range factsSince(t, last) {
+		switch f {
+		case events.MachinePowerWanted{}.EventType(), events.ArrayOwnerEnded{}.EventType(), events.ArrayOwnerRevoked{}.EventType():
+			t.Errorf("while the proxy was cut off from us, and served all hosts, the log says %s", f)
+		}
+	}
+	arrayWhole(t, owner)
+}
+
+// bothProxiesDied takes the power of both away, and gives it back to the one that had nothing: it has the array then.
+func bothProxiesDied(t *testing.T) {
+	owner, before := arrayWhole(t, ""), writing(t, 1)
+	var other string
+	for _, p := range ofRole(rack.RoleProxy) {
+		if p != owner {
+			other = p
+		}
+		if err := shared.Kill(t.Context(), p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(t, "machine", "power", "on", other, "--wait", "--timeout", "5m")
+	arrayWhole(t, other)
+	writing(t, before.writes+20)
+	must(t, "machine", "power", "on", owner, "--wait", "--timeout", "5m")
+	arrayWhole(t, other)
 }
 
 // nodeDied takes a storage node's power away while the VM writes, and gives it back: its legs are joined again.
