@@ -116,10 +116,11 @@ const (
 	GuardRunningVMs  = "running_vms"  // ending the power of a machine that runs VMs
 	GuardUnreported  = "unreported"   // settling a restored log before all machines have said what they run
 	GuardForeignData = "foreign_data" // making a disk a leg that holds something that is not ours
+	GuardLastCopy    = "last_copy"    // ending the power of a storage node that has the last good copy of some data
 	GuardLostGrants  = "lost_grants"  // settling it while domains run that were granted by its lost part
 )
 
-var guards = map[string]bool{GuardEndProof: true, GuardRunningVMs: true, GuardUnreported: true, GuardLostGrants: true, GuardForeignData: true}
+var guards = map[string]bool{GuardEndProof: true, GuardRunningVMs: true, GuardUnreported: true, GuardLostGrants: true, GuardForeignData: true, GuardLastCopy: true}
 
 // args is what every command's arguments can do: say which of their fields is wrong.
 type args interface{ check() *Rejection }

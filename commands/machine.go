@@ -139,6 +139,9 @@ func decideRemoveMachine(d *decision, a MachineRef) error {
 	if h, ok := d.s.hosts[a.Machine]; ok && (len(h.grants) > 0 || len(h.ghosts) > 0) {
 		return reject(events.CodeConflict, "machine %q may still run %d VMs: stop them, or prove their end, first", m.Name, len(h.grants)+len(h.ghosts))
 	}
+	if f := d.s.fabricWith(m.ID); f != "" {
+		return reject(events.CodeConflict, "machine %q is on fabric %q: fabric leave first", m.Name, f)
+	}
 	for _, op := range m.ops {
 		d.endOperation(op, events.OperationFailed{Message: "the machine was removed"})
 	}

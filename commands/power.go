@@ -29,6 +29,12 @@ func decidePower(d *decision, a PowerMachine) error {
 			return guarded(GuardRunningVMs, "machine %q runs, or may run, %d VMs: stop them first, or end them with --override=%s --reason \"…\"", m.Name, n, GuardRunningVMs)
 		}
 	}
+	if a.Action == events.PowerOff || a.Action == events.PowerCycle {
+		if name := d.s.lastCopy(m.ID); name != "" && !d.c.overrides(GuardLastCopy) {
+			return guarded(GuardLastCopy, "storage node %q has the last good copy of data of array %q: wait until its other copies are in sync, or let it stand still with --override=%s --reason \"…\"",
+				m.Name, name, GuardLastCopy)
+		}
+	}
 	if a.Action != events.PowerStatus {
 		for _, op := range m.ops {
 			d.endOperation(op, events.OperationFailed{Message: "a later power action took its place"})

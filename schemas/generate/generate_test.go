@@ -157,7 +157,7 @@ func TestGuardsAreFound(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := map[string]string{"vm.start": "end_proof", "machine.power": "running_vms",
+	want := map[string]string{"vm.start": "end_proof", "machine.power": "last_copy running_vms",
 		"host.adopt_orphan": "end_proof", "log.settle": "lost_grants unreported", "array.create": "foreign_data"}
 	for _, v := range g.verbs {
 		found, err := g.src.guards(v.Name)
