@@ -108,6 +108,10 @@ func TestNoPowerIsCutOnOneWord(t *testing.T) {
 			w.sees("host1", 1)
 			w.sees("host1", 0)
 			w.boot("host1", 2000)
+			w.must(w.report("host1", events.Report{Complete: true}))
+			if g := w.s.vms[w.vm("web")].Grant; g == nil || g.Boot != w.s.machines[w.host("host1")].Boot {
+				w.t.Fatalf("the VM is not started again: %+v", g)
+			}
 			w.silent(o)
 		},
 		"a proxy that is back again": func(w *world, o events.MachineID) { w.sees("host1", 1); w.silent(o); w.back(o); w.sees("host1", 0) },
