@@ -79,7 +79,7 @@ const BootDisk = "disk"
 
 // Seed is what a guest learns of itself from a small read-only disk in the form of cloud-init's NoCloud data source.
 type Seed struct {
-	Hostname string   `json:"hostname"`
+	Hostname string   `json:"hostname"`       // of the guest
 	Keys     []string `json:"keys,omitempty"` // SSH public keys, each a line of authorized_keys(5)
 }
 
