@@ -15,7 +15,7 @@ import (
 
 var diskColumns = []column{
 	field("SERIAL", "serial"), field("NODE", "node_name"), field("BYTES", "bytes"), field("HEALTH", "health"), field("GONE", "gone"),
-	optional("ARRAY", "array_name"), optional("SLOT", "slot"), optional("HOLDS", "signature"), optional("EXPORT", "export_state"),
+	optional("ARRAY", "array_name"), optional("SLOT", "slot"), optional("WIPING", "wiping"), optional("HOLDS", "signature"), optional("EXPORT", "export_state"),
 }
 
 var poolColumns = []column{
