@@ -142,8 +142,11 @@ func (d *decision) legs(p *Pool, f *Fabric, disks []events.DiskID) ([]events.Leg
 
 // chooseDisks takes free disks without data, from the nodes that have most left; the copies of a set are on different nodes.
 func (s *State) chooseDisks(p *Pool, f *Fabric, sets int) ([]events.DiskID, error) {
-	free := map[events.MachineID][]*Disk{}
+	free, wiping := map[events.MachineID][]*Disk{}, ""
 	for _, x := range s.storage.disks {
+		if x.Wiping != "" {
+			wiping = "; some that were legs of deleted arrays are not wiped yet"
+		}
 		if _, member := f.members[x.Data.Node]; member && x.usable() == "" && x.Data.Signature == "" {
 			free[x.Data.Node] = append(free[x.Data.Node], x)
 		}
@@ -159,8 +162,8 @@ func (s *State) chooseDisks(p *Pool, f *Fabric, sets int) ([]events.DiskID, erro
 	for range sets {
 		sort.SliceStable(nodes, func(i, j int) bool { return len(free[nodes[i]]) > len(free[nodes[j]]) })
 		if len(nodes) < p.Data.Redundancy || len(free[nodes[p.Data.Redundancy-1]]) == 0 {
-			return nil, reject(events.CodeNoCapacity, "%d sets of %d copies need as many free disks without data on %d storage nodes; there are enough for %d",
-				sets, p.Data.Redundancy, p.Data.Redundancy, len(out)/p.Data.Redundancy)
+			return nil, reject(events.CodeNoCapacity, "%d sets of %d copies need as many free disks without data on %d storage nodes; there are enough for %d%s",
+				sets, p.Data.Redundancy, p.Data.Redundancy, len(out)/p.Data.Redundancy, wiping)
 		}
 		set := append([]events.MachineID(nil), nodes[:p.Data.Redundancy]...)
 		sort.Slice(set, func(i, j int) bool { return set[i] < set[j] })
@@ -323,7 +326,7 @@ func decideDeleteArray(d *decision, a ArrayRef) error {
 	case x.Owner != nil:
 		return reject(events.CodeConflict, "array %q is being given up by %s: ask again when it has", x.Data.Name, d.s.machineName(x.Owner.Proxy))
 	}
-	d.add(events.KindArray, string(x.ID), events.ArrayDeleted{})
+	d.add(events.KindArray, string(x.ID), events.ArrayDeleted{Wipe: x.counter > 0}) // without an owner nobody has written to its disks
 	return nil
 }
 
@@ -366,7 +369,10 @@ func (s *State) foldArray(e events.Event, r events.Recorded) {
 		delete(s.storage.arrays, id)
 		s.storage.pools[a.Data.Pool].arrays--
 		for _, l := range a.Data.Legs {
-			s.storage.disks[l.Disk].Array = ""
+			x := s.storage.disks[l.Disk]
+			if x.Array = ""; data.Wipe {
+				x.Wiping = id
+			}
 		}
 	}
 }

@@ -39,10 +39,14 @@ func (a *Audit) storageEvent(r events.Recorded, e events.Event) {
 			a.fail(r, "I2", "array %s was deleted while it had an owner", id)
 		}
 		for disk, array := range s.legs {
-			if array == id {
+			if array == id && !d.Wipe {
 				delete(s.legs, disk)
 			}
 		}
+		delete(s.size, id)
+		delete(s.taken, id)
+	case events.DiskReleased:
+		a.diskReleased(r, events.DiskID(id), d)
 	case events.ArrayOwnerGranted:
 		if o, owned := s.owners[id]; owned {
 			a.fail(r, "I2", "array %s is granted to %s and was already granted to %s", id, d.Proxy, o.Proxy)
@@ -124,4 +128,18 @@ func (a *Audit) extents(r events.Recorded, volume string, segments []events.Segm
 			s.taken[array][extent] = volume
 		}
 	}
+}
+
+// diskReleased: what is on a disk is known by its storage node alone, and never while the array is there.
+func (a *Audit) diskReleased(r events.Recorded, disk events.DiskID, d events.DiskReleased) {
+	s := &a.storage
+	if s.legs[disk] != string(d.Array) {
+		a.fail(r, "I2", "disk %s is released by array %s and is a leg of %q", disk, d.Array, s.legs[disk])
+		return
+	}
+	if _, lives := s.size[string(d.Array)]; lives {
+		a.fail(r, "I2", "disk %s is released by array %s, which is not deleted", disk, d.Array)
+	}
+	a.require(r, r.Actor == MachineActor(s.nodes[disk]) && r.Verb == "report_storage", "a disk is released by the storage node that has it")
+	delete(s.legs, disk)
 }

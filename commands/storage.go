@@ -30,7 +30,8 @@ type Disk struct {
 	ID     events.DiskID
 	Data   events.DiskFound
 	Gone   bool
-	Array  events.ArrayID // whose leg it is; empty: free
+	Array  events.ArrayID // whose leg it is; empty: free, unless it is being wiped
+	Wiping events.ArrayID // whose leg it was: its storage node has not said yet that nothing of that is left on it
 	Export events.DiskExported
 }
 
@@ -39,6 +40,8 @@ func (x *Disk) usable() string {
 	switch {
 	case x.Array != "":
 		return "it is a leg of an array"
+	case x.Wiping != "":
+		return "it was a leg of a deleted array, and its storage node has not wiped it yet"
 	case x.Gone:
 		return "it is gone"
 	case x.Data.Health == events.DiskFailing:
@@ -77,6 +80,10 @@ func (s *State) foldDisk(e events.Event) {
 		x.Gone = true
 	case events.DiskExported:
 		x.Export = data
+	case events.DiskReleased:
+		if x.Wiping == data.Array {
+			x.Wiping = ""
+		}
 	}
 }
 
@@ -115,7 +122,7 @@ func (d *decision) endOwner(a *Array, proof string) {
 	o := a.Owner
 	d.add(events.KindArray, string(a.ID), events.ArrayOwnerEnded{Proxy: o.Proxy, Boot: o.Boot, Epoch: o.Epoch, Proof: proof})
 	if a.retired && len(a.used) == 0 { // it was to be deleted, and waited for this
-		d.add(events.KindArray, string(a.ID), events.ArrayDeleted{})
+		d.add(events.KindArray, string(a.ID), events.ArrayDeleted{Wipe: true})
 		d.finish(a.ref(), events.OperationDone{Message: "it is deleted"}, "delete")
 	}
 }

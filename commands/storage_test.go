@@ -235,6 +235,88 @@ func TestArrayIsDeletedWhenItsOwnerGaveItUp(t *testing.T) {
 	w.audit()
 }
 
+// wiped is what a storage node says of all its disks that are to be wiped of an array.
+func (w *world) wiped(node, state, signature string, array events.ArrayID, to ...events.MachineID) events.Decision {
+	var r events.StorageReport
+	for _, id := range sortedKeys(w.s.storage.disks) {
+		x := w.s.storage.disks[id]
+		if x.Data.Node != w.host(node) {
+			continue
+		}
+		seen := events.DiskReport{Serial: x.Data.Serial, Bytes: x.Data.Bytes, Health: x.Data.Health}
+		if x.Wiping != "" {
+			seen.Signature = signature
+			r.Exports = append(r.Exports, events.ExportReport{Disk: id, Array: array, State: state, To: to})
+		}
+		r.Disks = append(r.Disks, seen)
+	}
+	return w.storage(node, r)
+}
+
+func (w *world) wiping() (n int) {
+	for _, x := range w.s.storage.disks {
+		if x.Wiping != "" {
+			n++
+		}
+	}
+	return n
+}
+
+// I2: a deleted array's disks are given to no other array before their storage node has said that nothing of it is left on them.
+func TestI2DisksOfADeletedArrayAreWipedFirst(t *testing.T) {
+	w := withArray(t)
+	id, legs := w.arr().ID, w.arr().Data.Legs
+	w.must(w.do("array.delete", ArrayRef{id}))
+	w.must(w.reportArray(events.ArrayAbsent))
+	if n := w.wiping(); n != 4 {
+		t.Fatalf("%d disks are to be wiped", n)
+	}
+	again := CreateArray{Pool: w.pool(), Name: "a2", Disks: []events.DiskID{legs[0].Disk, legs[1].Disk}}
+	refused := func(what string) {
+		t.Helper()
+		w.refused(w.do("array.create", again), events.CodeConflict, "")
+		if n := w.wiping(); n != 4 {
+			t.Fatalf("%s: %d disks are to be wiped", what, n)
+		}
+	}
+	refused("nothing was said")
+	w.refused(w.do("array.create", CreateArray{Pool: w.pool(), Name: "a2", Sets: 3}), events.CodeNoCapacity, "")
+	w.wiped("n1", events.ExportAbsent, "", id)
+	refused("nobody has it, and it is not wiped")
+	w.wiped("n1", events.ExportWiped, "", "another")
+	refused("wiped of another array")
+	w.wiped("n1", events.ExportWiped, "", id, w.host("p1"))
+	refused("somebody has it")
+	w.wiped("n1", events.ExportWiped, "ext4", id)
+	refused("something is on it")
+	w.must(w.wiped("n1", events.ExportWiped, "", id))
+	if n := w.wiping(); n != 2 {
+		t.Fatalf("%d disks are to be wiped", n)
+	}
+	w.refused(w.do("array.create", again), events.CodeConflict, "")
+	w.must(w.wiped("n2", events.ExportWiped, "", id))
+	w.must(w.do("array.create", again))
+	w.audit()
+}
+
+// TestADiskWithSomethingElseIsNotWiped: it is free, as any disk that holds something that is not ours.
+func TestADiskWithSomethingElseIsNotWiped(t *testing.T) {
+	w := withArray(t)
+	id, legs := w.arr().ID, w.arr().Data.Legs
+	w.must(w.do("array.delete", ArrayRef{id}))
+	w.must(w.reportArray(events.ArrayAbsent))
+	w.wiped("n1", events.ExportForeign, "", id)
+	if n := w.wiping(); n != 4 {
+		t.Fatalf("without a word on what it holds, %d disks are to be wiped", n)
+	}
+	w.must(w.wiped("n1", events.ExportForeign, "ext4", id))
+	w.must(w.wiped("n2", events.ExportWiped, "", id))
+	again := CreateArray{Pool: w.pool(), Name: "a2", Disks: []events.DiskID{legs[0].Disk, legs[1].Disk}}
+	w.refused(w.do("array.create", again), events.CodeGuard, GuardForeignData)
+	w.must(w.override(GuardForeignData, "array.create", again))
+	w.audit()
+}
+
 // I3: whatever is created, grown, deleted and wiped, in whatever order, no extent belongs to two volumes. The audit says so.
 func TestI3RandomVolumes(t *testing.T) {
 	for seed := range uint64(20) {

@@ -144,6 +144,21 @@ func (r *storageReported) exports() {
 			was.Message != now.Message || !slices.Equal(was.To, now.To) {
 			r.d.add(events.KindDisk, string(x.Disk), now)
 		}
+		r.release(have, x)
+	}
+}
+
+// release frees a disk of a deleted array once its storage node says, in one report, that nobody is given it and what is on it now.
+func (r *storageReported) release(have *Disk, x events.ExportReport) {
+	if have.Wiping == "" || x.Array != have.Wiping || len(x.To) > 0 || x.State != events.ExportWiped && x.State != events.ExportForeign {
+		return
+	}
+	wiped := x.State == events.ExportWiped
+	for _, seen := range r.a.Disks {
+		if events.DiskIDOf(seen.Serial) == have.ID && (seen.Signature == "") == wiped {
+			r.d.add(events.KindDisk, string(have.ID), events.DiskReleased{Node: r.m.ID, Boot: r.a.Boot, Array: have.Wiping, Wiped: wiped})
+			return
+		}
 	}
 }
 

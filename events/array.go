@@ -82,7 +82,9 @@ const (
 )
 
 // ArrayDeleted ends an array that has no volumes and no owner.
-type ArrayDeleted struct{}
+type ArrayDeleted struct {
+	Wipe bool `json:"wipe,omitempty"` // its disks hold its marks: each is free once DiskReleased says so. Otherwise they are free now
+}
 
 // EventType gives the wire name.
 func (ArrayDeleted) EventType() string { return "array.deleted.v1" }

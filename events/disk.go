@@ -56,7 +56,21 @@ func (DiskExported) EventType() string { return "disk.exported.v1" }
 
 // States of an export.
 const (
-	ExportThere  = "there"
-	ExportAbsent = "absent"
-	ExportFailed = "failed" // Message says why
+	ExportThere   = "there"
+	ExportAbsent  = "absent"
+	ExportFailed  = "failed"  // Message says why
+	ExportWiping  = "wiping"  // nobody is given it any more, and the marks of its deleted array are on it
+	ExportWiped   = "wiped"   // nothing that is known is on it
+	ExportForeign = "foreign" // it was to be wiped of an array, and holds something else: it was left alone
 )
+
+// DiskReleased says that nothing of a deleted array is on one of its disks any more, and that nobody is given it: it is free.
+type DiskReleased struct {
+	Node  MachineID `json:"node"` // which says so
+	Boot  string    `json:"boot"`
+	Array ArrayID   `json:"array"` // that was deleted
+	Wiped bool      `json:"wiped"` // the disk is blank; otherwise it holds something that is not the array's, and was left alone
+}
+
+// EventType gives the wire name.
+func (DiskReleased) EventType() string { return "disk.released.v1" }

@@ -65,6 +65,7 @@ var decoders = map[string]func(json.RawMessage) (Payload, error){
 	"disk.found.v1":              decode[DiskFound],
 	"disk.gone.v1":               decode[DiskGone],
 	"disk.exported.v1":           decode[DiskExported],
+	"disk.released.v1":           decode[DiskReleased],
 	"pool.created.v1":            decode[PoolCreated],
 	"pool.deleted.v1":            decode[PoolDeleted],
 	"array.created.v1":           decode[ArrayCreated],

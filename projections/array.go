@@ -33,6 +33,7 @@ type Array struct {
 	Volumes    int             `json:"volumes"`
 	Events     *uint64         `json:"events"`
 	Message    *string         `json:"message"`
+	DegradedAt *time.Time      `json:"degraded_at"`
 	OwnerSince *time.Time      `json:"owner_since"`
 	CreatedAt  time.Time       `json:"created_at"`
 	ChangedBy  uint64          `json:"changed_by"`
@@ -106,5 +107,11 @@ func arrayChanged(a *Array, data events.Payload, now time.Time) {
 	case events.ArrayObserved:
 		a.State, a.Made, a.Message, a.LegStates = d.State, d.Made, known(d.Message), asJSON(d.Legs)
 		a.Degraded, a.Events = &d.Degraded, known(d.Events)
+		switch {
+		case d.Degraded == 0:
+			a.DegradedAt = nil
+		case a.DegradedAt == nil: // a new owner finds it as the old one left it
+			a.DegradedAt = &now
+		}
 	}
 }

@@ -21,6 +21,7 @@ type Disk struct {
 	Array         *string         `json:"array"`
 	ArrayName     *string         `json:"array_name"`
 	Slot          *int            `json:"slot"`
+	Wiping        *string         `json:"wiping"`
 	ExportState   *string         `json:"export_state"`
 	ExportEpoch   *string         `json:"export_epoch"`
 	ExportTo      json.RawMessage `json:"export_to"`
@@ -34,7 +35,7 @@ var diskTable = newTable[Disk]("disks")
 
 var disks = &Model{
 	Kind: events.KindDisk, Table: diskTable, Scope: ScopeNone, Named: "serial", event: diskEvent,
-	Reads: []string{"disk.found.v1", "disk.gone.v1", "disk.exported.v1", "array.created.v1", "array.deleted.v1"},
+	Reads: []string{"disk.found.v1", "disk.gone.v1", "disk.exported.v1", "disk.released.v1", "array.created.v1", "array.deleted.v1"},
 }
 
 func diskEvent(f *fold, e events.Event) error {
@@ -51,6 +52,8 @@ func diskEvent(f *fold, e events.Event) error {
 			epoch := d.Epoch.String()
 			x.ExportState, x.ExportEpoch, x.ExportTo, x.ExportMessage = known(d.State), &epoch, asJSON(d.To), known(d.Message)
 		})
+	case events.DiskReleased:
+		return change(f, diskTable, id, func(x *Disk) { x.Wiping = nil })
 	case events.ArrayCreated:
 		for _, l := range d.Legs {
 			err := change(f, diskTable, string(l.Disk), func(x *Disk) { x.Array, x.ArrayName, x.Slot = &id, &d.Name, &l.Slot })
@@ -68,7 +71,13 @@ func diskEvent(f *fold, e events.Event) error {
 			return err
 		}
 		for _, l := range legs {
-			if err := changeIf(f, diskTable, string(l.Disk), func(x *Disk) { x.Array, x.ArrayName, x.Slot = nil, nil, nil }); err != nil {
+			err := changeIf(f, diskTable, string(l.Disk), func(x *Disk) {
+				x.Array, x.ArrayName, x.Slot = nil, nil, nil
+				if d.Wipe {
+					x.Wiping = &a.Name
+				}
+			})
+			if err != nil {
 				return err
 			}
 		}

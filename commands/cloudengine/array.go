@@ -2,9 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
-	"sort"
 
 	"cloudengine/commands"
 	"cloudengine/commands/api/client"
@@ -15,7 +12,7 @@ import (
 
 var diskColumns = []column{
 	field("SERIAL", "serial"), field("NODE", "node_name"), field("BYTES", "bytes"), field("HEALTH", "health"), field("GONE", "gone"),
-	optional("ARRAY", "array_name"), optional("SLOT", "slot"), optional("HOLDS", "signature"), optional("EXPORT", "export_state"),
+	optional("ARRAY", "array_name"), optional("SLOT", "slot"), optional("WIPING", "wiping"), optional("HOLDS", "signature"), optional("EXPORT", "export_state"),
 }
 
 var poolColumns = []column{
@@ -142,55 +139,4 @@ must be proven off first (machine power off); then the array moves by itself.`,
 			return err
 		},
 	})
-}
-
-// arrayShow draws the legs of an array by slot, with their storage nodes.
-func (a *app) arrayShow() *cobra.Command {
-	show := a.showCommand(events.KindArray, "an array", append([]column{field("ID", "id")}, append(arrayColumns[:len(arrayColumns):len(arrayColumns)],
-		field("MADE", "made"), field("REVOKED", "revoked"), optional("OWNER-SINCE", "owner_since"), field("CREATED", "created_at"), field("CHANGED-BY", "changed_by"))...))
-	show.Example = "  cloudengine array show gold1"
-	plain := show.RunE
-	show.RunE = func(cmd *cobra.Command, words []string) error {
-		if err := plain(cmd, words); err != nil || a.output != "table" {
-			return err
-		}
-		ctx := cmd.Context()
-		c, err := a.connect(ctx)
-		if err != nil {
-			return err
-		}
-		defer c.Close()
-		array, err := a.find(ctx, c, events.KindArray, words[0])
-		if err != nil {
-			return err
-		}
-		return a.drawLegs(ctx, c, array)
-	}
-	return show
-}
-
-func (a *app) drawLegs(ctx context.Context, c *client.Client, array row) error {
-	disks, err := a.all(ctx, c, events.KindDisk, events.ReadRequest{Filter: map[string]string{"array": array.text("id")}})
-	if err != nil {
-		return err
-	}
-	var states []string
-	if raw, err := json.Marshal(array["leg_states"]); err == nil {
-		_ = json.Unmarshal(raw, &states) // not known: "?" is shown
-	}
-	rows := make([]row, 0, len(disks))
-	for _, d := range disks {
-		var slot int
-		if _, err := fmt.Sscan(d.text("slot"), &slot); err != nil {
-			continue
-		}
-		s := "?"
-		if slot < len(states) {
-			s = states[slot]
-		}
-		rows = append(rows, row{"slot": slot, "node": d["node_name"], "serial": d["serial"], "state": s, "health": d["health"], "export": d["export_state"]})
-	}
-	sort.Slice(rows, func(i, j int) bool { return rows[i]["slot"].(int) < rows[j]["slot"].(int) })
-	fmt.Fprintln(a.out)
-	return a.list([]column{field("SLOT", "slot"), field("NODE", "node"), field("DISK", "serial"), field("LEG", "state"), field("HEALTH", "health"), optional("EXPORT", "export")}, rows)
 }

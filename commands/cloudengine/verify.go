@@ -22,7 +22,7 @@ func (a *app) verifyCommand() *cobra.Command {
 	var timeout time.Duration
 	chosen := map[string]*bool{}
 	cmd := &cobra.Command{
-		Use: "verify", Short: "Hold log, database, documents, hosts and files against each other", Args: cobra.NoArgs,
+		Use: "verify", Short: "Hold log, database, documents, hosts, storage and files against each other", Args: cobra.NoArgs,
 		Long: `Read the whole log, from its start, and compare everything with what it says. Nothing is changed.
 
   log      sequences, numbers and terms are without gaps, each block names the one before by its digest; no VM ever had two live run
@@ -31,6 +31,7 @@ func (a *app) verifyCommand() *cobra.Command {
   rows     every row of every table of the database, the tables themselves, the checkpoint, and what is parked
   desired  every document that machines are told
   hosts    every host, asked live: domains, stamps, boot, state, memory, vCPUs, weight, and the documents that its agent obeys
+  storage  every storage node and proxy, asked live: disks, to whom each is exported, who has which array and under which epoch (I2), legs
   files    the files of templates, and the sealed values of secrets
   power    with --power: every BMC, asked live
 

@@ -25,6 +25,9 @@ func (s *server) newVerifier(p *plane.Plane) *verifier.Verifier {
 		Ask: func(ctx context.Context, m events.MachineID) (wire.InspectAnswer, error) {
 			return api.AskHost(ctx, p.Conn, m, wire.InspectRequest{All: true})
 		},
+		AskStorage: func(ctx context.Context, m events.MachineID) (wire.InspectAnswer, error) {
+			return api.AskHost(ctx, p.Conn, m, wire.InspectRequest{Storage: true})
+		},
 		Blob: s.blobs.Check, Secret: s.secrets.Check,
 		Power: func(ctx context.Context, m events.MachineID) (string, error) {
 			worker := s.power.Load()

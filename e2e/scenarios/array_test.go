@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"cloudengine/commands"
 	"cloudengine/e2e/rack"
 	"cloudengine/events"
 	"cloudengine/projections"
@@ -100,11 +99,11 @@ func fabricJoined(t *testing.T, transport string) {
 		must(t, "fabric", "join", sanFabric, m.Name, "--mac", m.SANMAC)
 	}
 	want := len(nodes) * shared.Config().Disks
-	eventually(t, 3*time.Minute, fmt.Sprintf("%d disks are known", want), func() (bool, string) {
+	eventually(t, 3*time.Minute, fmt.Sprintf("%d disks are known and free", want), func() (bool, string) {
 		found := 0
 		all := rows(t, events.KindDisk)
 		for _, d := range all {
-			if d["gone"] != true && text(d, "array") == "" {
+			if d["gone"] != true && text(d, "array") == "" && text(d, "wiping") == "" {
 				found++
 			}
 		}
@@ -116,7 +115,7 @@ func fabricJoined(t *testing.T, transport string) {
 func arrayMade(t *testing.T) {
 	t.Helper()
 	must(t, "pool", "create", sanPool, "--fabric", sanFabric, "--copies", "2")
-	must(t, "array", "create", sanArray, "--pool", sanPool, "--sets", "2", "--override", commands.GuardForeignData, "--reason", "what is on them is of the array before")
+	must(t, "array", "create", sanArray, "--pool", sanPool, "--sets", "2")
 	arrayWhole(t, "")
 	legs := map[string]int{}
 	for _, d := range rows(t, events.KindDisk) {
@@ -233,6 +232,16 @@ func storageRemoved(t *testing.T) {
 	must(t, "vm", "delete", sanVM)
 	must(t, "volume", "delete", sanVolume, "--wait", "--timeout", "5m")
 	must(t, "array", "delete", sanArray, "--wait", "--timeout", "5m")
+	eventually(t, 3*time.Minute, "the disks of the array are wiped", func() (bool, string) {
+		left := 0
+		all := rows(t, events.KindDisk)
+		for _, d := range all {
+			if text(d, "wiping") != "" || text(d, "signature") != "" {
+				left++
+			}
+		}
+		return left == 0, fmt.Sprint(all)
+	})
 	must(t, "pool", "delete", sanPool)
 	for _, m := range shared.Machines() {
 		must(t, "fabric", "leave", sanFabric, m.Name)

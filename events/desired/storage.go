@@ -39,8 +39,11 @@ type Export struct {
 	Array      events.ArrayID  `json:"array"`
 	Epoch      events.Epoch    `json:"epoch"` // of the array's owner that To follows from
 	To         []Peer          `json:"to"`    // initiators; empty: nobody
-	Want       string          `json:"want"`  // There or Absent
+	Want       string          `json:"want"`  // There, Absent or Wiped
 }
+
+// Wiped is what is wanted of a disk whose array is deleted: nobody is given it, and what md and LVM have written of that array is removed.
+const Wiped = "wiped"
 
 // What a proxy shall be to an array.
 const (

@@ -149,13 +149,15 @@ func (c *change) sayPaths(id events.ArrayID, a *array, fid events.FabricID, f *f
 }
 
 // unsayArray ends what was said of an array that is deleted.
-func (c *change) unsayArray(id events.ArrayID, a *array) {
+func (c *change) unsayArray(id events.ArrayID, a *array, wiped bool) {
 	for _, l := range a.data.Legs {
-		disk := c.f.storage.disks[l.Disk]
-		if boot := c.f.boots[disk.Node]; boot != "" {
-			c.put(disk.Node, boot, document.KindExport, string(l.Disk), document.Export{Disk: l.Disk, Serial: disk.Serial, Array: id, Epoch: a.epoch,
-				To: []document.Peer{}, Want: document.Absent})
+		x := wipe{array: id, epoch: a.epoch, term: c.r.Term}
+		if wiped {
+			c.f.storage.wipes[l.Disk] = x
+			c.sayWipe(l.Disk)
+			continue
 		}
+		c.sayFree(l.Disk, x, document.Absent)
 	}
 	for _, m := range sorted(a.told) {
 		if boot := c.f.boots[m]; boot != "" && c.f.storage.isProxy(m) {
@@ -172,5 +174,44 @@ func (c *change) sayExportsOf(disk events.DiskID) {
 				c.sayArray(id)
 			}
 		}
+	}
+}
+
+// sayFree tells the storage node of a disk that nobody is given it, and what else is wanted of it.
+func (c *change) sayFree(id events.DiskID, x wipe, want string) {
+	disk := c.f.storage.disks[id]
+	if boot := c.f.boots[disk.Node]; boot != "" {
+		c.put(disk.Node, boot, document.KindExport, string(id), document.Export{Disk: id, Serial: disk.Serial, Array: x.array, Epoch: x.epoch,
+			To: []document.Peer{}, Want: want})
+	}
+}
+
+// sayWipe tells the storage node of a disk that it is to be wiped, if so. While the log is not settled, the part that is lost may have given
+// the disk to another array: then nothing is said.
+func (c *change) sayWipe(id events.DiskID) {
+	x, ok := c.f.storage.wipes[id]
+	switch {
+	case !ok:
+	case c.f.held && x.term < c.f.term:
+		c.sayFree(id, x, "")
+	default:
+		c.sayFree(id, x, document.Wiped)
+	}
+}
+
+// sayWipes is sayWipe for the disks of a storage node; empty: of all.
+func (c *change) sayWipes(node events.MachineID) {
+	for _, id := range sorted(c.f.storage.wipes) {
+		if node == "" || c.f.storage.disks[id].Node == node {
+			c.sayWipe(id)
+		}
+	}
+}
+
+// released: nothing more is wanted of a disk.
+func (c *change) released(id events.DiskID) {
+	if x, ok := c.f.storage.wipes[id]; ok {
+		delete(c.f.storage.wipes, id)
+		c.sayFree(id, x, document.Absent)
 	}
 }

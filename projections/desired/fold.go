@@ -235,6 +235,7 @@ func (c *change) settled() {
 	for _, id := range c.f.storage.arrayIDs() {
 		c.sayArray(id)
 	}
+	c.sayWipes("")
 }
 
 // tellTerm tells a machine that the log is not in its first term: so it drops what lower ones said, and reports that it has.
@@ -318,6 +319,7 @@ func (c *change) newTerm(opened events.LogOpened) {
 	for _, id := range c.f.storage.arrayIDs() {
 		c.sayArray(id)
 	}
+	c.sayWipes("")
 	for m := range c.f.boots {
 		c.tellTerm(m)
 	}

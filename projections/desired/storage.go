@@ -18,6 +18,14 @@ type storage struct {
 	arrays  map[events.ArrayID]*array
 	volumes map[events.VolumeID]*volume
 	roles   map[events.MachineID]string
+	wipes   map[events.DiskID]wipe
+}
+
+// wipe is a disk that is to be wiped of a deleted array.
+type wipe struct {
+	array events.ArrayID
+	epoch events.Epoch // of its last owner
+	term  uint64       // in which it was deleted
 }
 
 type fabric struct {
@@ -50,6 +58,7 @@ func newStorage() storage {
 	return storage{
 		fabrics: map[events.FabricID]*fabric{}, disks: map[events.DiskID]events.DiskFound{}, pools: map[events.PoolID]events.PoolCreated{},
 		arrays: map[events.ArrayID]*array{}, volumes: map[events.VolumeID]*volume{}, roles: map[events.MachineID]string{},
+		wipes: map[events.DiskID]wipe{},
 	}
 }
 
@@ -84,6 +93,9 @@ func (c *change) store() error {
 	case events.DiskFound:
 		s.disks[events.DiskID(id)] = d
 		c.sayExportsOf(events.DiskID(id))
+		c.sayWipe(events.DiskID(id))
+	case events.DiskReleased:
+		c.released(events.DiskID(id))
 	case events.PoolCreated:
 		s.pools[events.PoolID(id)] = d
 	case events.PoolDeleted:
@@ -143,6 +155,7 @@ func (c *change) tellStorage(m events.MachineID) {
 			c.sayArraysOn(id)
 		}
 	}
+	c.sayWipes(m)
 }
 
 func (c *change) sayArraysOn(id events.FabricID) {
@@ -180,7 +193,7 @@ func (c *change) array(id events.ArrayID) error {
 		}
 		a.made, a.events = d.Made, max(a.events, d.Events) // the event count goes to the owner itself too: it may assemble again
 	case events.ArrayDeleted:
-		c.unsayArray(id, a)
+		c.unsayArray(id, a, d.Wipe)
 		delete(s.arrays, id)
 		return nil
 	}

@@ -143,6 +143,41 @@ func TestI2OwnershipInDocuments(t *testing.T) {
 	c.want("p1", document.Absent)
 }
 
+// export gives what the document of the first leg says.
+func (c *cloud) export(want string) document.Document {
+	c.t.Helper()
+	d, _ := c.doc("n1", document.KindExport, "d1")
+	if e := body[document.Export](c.t, d); e.Want != want || e.Array != "a" || len(e.To) > 0 {
+		c.t.Fatalf("decision %d: the export is %+v, not %q", c.n, e, want)
+	}
+	return d
+}
+
+// TestDisksOfADeletedArrayAreWiped: until their nodes have said so, in whatever boot, and not while the log is unsettled.
+func TestDisksOfADeletedArrayAreWiped(t *testing.T) {
+	epoch := func(n uint64) events.Epoch { return events.Epoch{Term: 1, Counter: n} }
+	c := newStorageCloud(t)
+	c.on(events.KindArray, "a", events.ArrayOwnerGranted{Proxy: "p1", Boot: "p1-1", Epoch: epoch(1)})
+	c.on(events.KindArray, "a", events.ArrayOwnerEnded{Proxy: "p1", Boot: "p1-1", Epoch: epoch(1), Proof: events.ProofCleanEnd})
+	c.on(events.KindArray, "a", events.ArrayDeleted{Wipe: true})
+	d := c.export(document.Wiped)
+	if e := body[document.Export](t, d); e.Serial != "s1" || e.Epoch != epoch(1) || d.Boot != "n1-1" {
+		t.Fatalf("document %+v: %+v", d, e)
+	}
+	c.on(events.KindMachine, "n1", events.MachineEnrolled{Boot: "n1-2"})
+	if d := c.export(document.Wiped); d.Boot != "n1-2" {
+		t.Fatalf("its new boot is told nothing: %+v", d)
+	}
+	c.on(events.KindDisk, "d2", events.DiskReleased{Node: "n2", Boot: "n2-1", Array: "a", Wiped: true})
+	c.term = 2
+	c.on(events.KindLog, events.LogID, events.LogOpened{Term: 2, Cause: events.CauseRestored})
+	c.export("")
+	c.on(events.KindLog, events.LogID, events.LogSettled{Term: 2})
+	c.export(document.Wiped)
+	c.on(events.KindDisk, "d1", events.DiskReleased{Node: "n1", Boot: "n1-2", Array: "a", Wiped: true})
+	c.export(document.Absent)
+}
+
 // After a restore, who owns an array may be another than the log says: then nothing new is said of it before the log is settled.
 func TestI2AfterARestoreNothingIsSaidOfOwnedArrays(t *testing.T) {
 	c := newStorageCloud(t)

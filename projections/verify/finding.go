@@ -12,6 +12,7 @@ const (
 	Rows    = "rows"    // the read models in the database
 	Desired = "desired" // the documents that machines are told
 	Hosts   = "hosts"   // what hosts answer live
+	Storage = "storage" // what storage nodes and proxies answer live
 	Files   = "files"   // files of templates, sealed values of secrets
 	Power   = "power"   // what BMCs answer live
 )

@@ -22,6 +22,7 @@ CREATE TABLE arrays (
   `volumes` INT NOT NULL COMMENT 'also those that are being wiped',
   `events` BIGINT UNSIGNED NULL COMMENT 'event count of md, at least',
   `message` MEDIUMTEXT NULL COMMENT 'what its owner waits for, or what is wrong',
+  `degraded_at` DATETIME(6) NULL COMMENT 'since when legs are missing, UTC; NULL: none was when its owner last reported',
   `owner_since` DATETIME(6) NULL COMMENT 'UTC',
   `created_at` DATETIME(6) NOT NULL COMMENT 'UTC',
   `changed_by` BIGINT UNSIGNED NOT NULL COMMENT 'number of the decision that last changed the row',

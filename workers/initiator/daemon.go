@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -57,10 +58,14 @@ func (i *Initiator) Ensure(ctx context.Context) error {
 	return i.flights.do(ctx, "iscsid", "iscsid", daemonTime, ensure)
 }
 
-// Run starts iscsid again when it has died, if it was started in this boot: without it a session whose connection is lost stays so. It returns
-// when ctx ends, after what still goes on in the background.
+// Run ends SRP sessions whose targets are silent, which the kernel may not notice for minutes. And it starts iscsid again when it has died, if
+// it was started in this boot: without it a session whose connection is lost stays so. It returns when ctx ends, after what still goes on in
+// the background.
 func (i *Initiator) Run(ctx context.Context) error {
 	defer i.Wait()
+	var watch sync.WaitGroup
+	defer watch.Wait()
+	watch.Go(func() { i.watchTargets(ctx) })
 	tick := time.NewTicker(watchPeriod)
 	defer tick.Stop()
 	for {

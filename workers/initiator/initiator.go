@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"path/filepath"
 	"time"
 
@@ -78,6 +79,8 @@ type edges struct {
 	answers  func(ctx context.Context, addr string) error // nil if something is at an address and port
 	command  func(dev string, cdb []byte) (reply, error)  // one SCSI command without data
 	put      func(path, value string) error               // write to sysfs
+	reset    func(disk string) error                      // the session that a disk is of
+	forget   func(device string, addr netip.Addr) error   // the hardware address of what is at addr
 	pause    time.Duration                                // 0: stalePause
 }
 

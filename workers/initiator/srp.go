@@ -66,12 +66,14 @@ func (i *Initiator) rdma(t Target) (string, error) {
 
 // answers asks the target's address for a TCP connection to the port. Nothing needs to listen there: a refusal is an answer too. A login to an
 // address that is dead would take the kernel more than a minute, during which no other login on the same RDMA device can begin.
-func (i *Initiator) answers(ctx context.Context, t Target) error {
+func (i *Initiator) answers(ctx context.Context, t Target) error { return i.ask(ctx, t, answerTime) }
+
+func (i *Initiator) ask(ctx context.Context, t Target, limit time.Duration) error {
 	ask := i.edges.answers
 	if ask == nil {
 		ask = dial
 	}
-	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	if err := ask(ctx, net.JoinHostPort(t.Address, strconv.Itoa(srpPort))); err != nil {
 		return fmt.Errorf("%w: %w", ErrUnreachable, err)

@@ -86,19 +86,7 @@ func attach(t *testing.T) *fabric.Worker {
 // newTarget makes a port for one transport. It gives nothing to anybody yet.
 func newTarget(t *testing.T, transport string, links []fabric.Link) *plainTarget {
 	t.Helper()
-	must(t, os.MkdirAll("/var/target/pr", 0o755))
-	for _, m := range []string{"target_core_mod", "target_core_iblock", "crc32c_generic"} {
-		must(t, modprobe.Load(m))
-	}
-	for i, disk := range []string{"vda", "vdb"} {
-		store := filepath.Join(dir(t, configfs, "core", fmt.Sprintf("iblock_%d", i)), disk)
-		if _, err := os.Stat(store); err == nil {
-			continue
-		}
-		set(t, "udev_path=/dev/"+disk, dir(t, store), "control")
-		set(t, serials[disk], store, "wwn/vpd_unit_serial")
-		set(t, "1", store, "enable")
-	}
+	makeStores(t)
 	x := &plainTarget{t: t, target: Target{Transport: transport, Machine: node}}
 	for _, l := range links {
 		if l.Transport == transport {
@@ -113,16 +101,40 @@ func newTarget(t *testing.T, transport string, links []fabric.Link) *plainTarget
 		set(t, "0", x.port, "attrib/authentication")
 		return x
 	}
-	must(t, modprobe.Load("ib_srpt", "srpt_service_guid=0x"+events.TargetSRP(node), "srpt_srq_size=1024"))
-	gid, err := os.ReadFile("/sys/class/infiniband/rxe_eth1/ports/1/gids/0")
-	must(t, err)
-	name := "0x" + strings.ReplaceAll(strings.TrimSpace(string(gid)), ":", "")
-	id, err := fabric.InterfaceID(links[0].MAC)
-	must(t, err)
-	x.acl = "0x" + events.InitiatorSRP(self) + id
-	set(t, "5555", dir(t, configfs, "srpt"), "discovery_auth/rdma_cm_port")
-	x.port = dir(t, dir(t, configfs, "srpt", name), name)
+	x.portSRP("rxe_eth1", links[0].MAC)
 	return x
+}
+
+// makeStores makes the disks of the lab backstores.
+func makeStores(t *testing.T) {
+	t.Helper()
+	must(t, os.MkdirAll("/var/target/pr", 0o755))
+	for _, m := range []string{"target_core_mod", "target_core_iblock", "crc32c_generic"} {
+		must(t, modprobe.Load(m))
+	}
+	for i, disk := range []string{"vda", "vdb"} {
+		store := filepath.Join(dir(t, configfs, "core", fmt.Sprintf("iblock_%d", i)), disk)
+		if _, err := os.Stat(store); err == nil {
+			continue
+		}
+		set(t, "udev_path=/dev/"+disk, dir(t, store), "control")
+		set(t, serials[disk], store, "wwn/vpd_unit_serial")
+		set(t, "1", store, "enable")
+	}
+}
+
+// portSRP makes the port on an RDMA device, for an initiator whose card has the MAC.
+func (x *plainTarget) portSRP(device, mac string) {
+	x.t.Helper()
+	must(x.t, modprobe.Load("ib_srpt", "srpt_service_guid=0x"+events.TargetSRP(node), "srpt_srq_size=1024"))
+	gid, err := os.ReadFile("/sys/class/infiniband/" + device + "/ports/1/gids/0")
+	must(x.t, err)
+	name := "0x" + strings.ReplaceAll(strings.TrimSpace(string(gid)), ":", "")
+	id, err := fabric.InterfaceID(mac)
+	must(x.t, err)
+	x.acl = "0x" + events.InitiatorSRP(self) + id
+	set(x.t, "5555", dir(x.t, configfs, "srpt"), "discovery_auth/rdma_cm_port")
+	x.port = dir(x.t, dir(x.t, configfs, "srpt", name), name)
 }
 
 func (x *plainTarget) enable(on string) { set(x.t, on, x.port, "enable") }

@@ -17,43 +17,8 @@ import (
 	"cloudengine/events"
 	"cloudengine/workers/lio"
 	"cloudengine/workers/modprobe"
+	"cloudengine/workers/workertest/wire"
 )
-
-// wire lets two cards of one machine reach each other by the wire: packets to one address leave by the other card, and what comes in by a
-// card is local. Otherwise the kernel would hand everything over inside, and there were no network to fail.
-func wire(t *testing.T, cards [2]string, addresses [2]string) {
-	t.Helper()
-	for i, c := range cards {
-		for _, s := range [][2]string{{"accept_local", "1"}, {"rp_filter", "0"}, {"arp_ignore", "1"}, {"arp_announce", "2"}} {
-			must(t, os.WriteFile(fmt.Sprintf("/proc/sys/net/ipv4/conf/%s/%s", c, s[0]), []byte(s[1]), 0))
-		}
-		l, err := netlink.LinkByName(c)
-		must(t, err)
-		a, err := netlink.ParseAddr(addresses[i] + "/32")
-		must(t, err)
-		must(t, netlink.AddrAdd(l, a))
-		must(t, netlink.LinkSetUp(l))
-		const table = 100
-		to := &net.IPNet{IP: net.ParseIP(addresses[1-i]), Mask: net.CIDRMask(32, 32)}
-		must(t, netlink.RouteAdd(&netlink.Route{
-			LinkIndex: l.Attrs().Index, Dst: to, Src: net.ParseIP(addresses[i]), Scope: netlink.SCOPE_LINK, Table: table,
-		}))
-		in := netlink.NewRule()
-		in.IifName, in.Table, in.Priority = c, unix.RT_TABLE_LOCAL, 1
-		must(t, netlink.RuleAdd(in))
-		if i == 0 {
-			out := netlink.NewRule()
-			out.Table, out.Priority = table, 2
-			must(t, netlink.RuleAdd(out))
-			local := netlink.NewRule()
-			local.Table, local.Priority = unix.RT_TABLE_LOCAL, 3
-			must(t, netlink.RuleAdd(local))
-		}
-	}
-	first := netlink.NewRule()
-	first.Table, first.Priority = unix.RT_TABLE_LOCAL, 0
-	must(t, netlink.RuleDel(first))
-}
 
 // TestDeadSRP: the initiator falls silent in the middle of large writes, and the target is not told.
 //
@@ -62,7 +27,7 @@ func TestDeadSRP(t *testing.T) {
 	for _, m := range []string{"crc32_generic", "rdma_rxe", "rdma_cm", "ib_srp", "sd_mod"} {
 		must(t, modprobe.Load(m))
 	}
-	wire(t, [2]string{"eth0", "eth1"}, [2]string{"10.9.0.1", "10.9.0.2"})
+	wire.Join(t, [2]string{"eth0", "eth1"}, [2]string{"10.9.0.1", "10.9.0.2"})
 	for _, i := range []string{"0", "1"} {
 		must(t, netlink.RdmaLinkAdd("rxe"+i, "rxe", "eth"+i))
 	}

@@ -15,6 +15,7 @@ type inspectAnswer struct {
 	Domains []events.DomainReport `json:"domains"`
 	Usage   *usage                `json:"usage,omitempty"`
 	Whole   *whole                `json:"whole,omitempty"`
+	Storage *events.StorageReport `json:"storage,omitempty"`
 	Error   *events.Outcome       `json:"error,omitempty"`
 }
 
@@ -32,8 +33,9 @@ func (a *agent) inspect(body []byte) any {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	var q struct {
-		Usage bool `json:"usage"`
-		All   bool `json:"all"`
+		Usage   bool `json:"usage"`
+		All     bool `json:"all"`
+		Storage bool `json:"storage"`
 	}
 	ans := inspectAnswer{Host: a.machine, Boot: a.conf.BootID}
 	err := json.Unmarshal(body, &q)
@@ -43,6 +45,9 @@ func (a *agent) inspect(body []byte) any {
 		return ans
 	case q.Usage:
 		ans.Usage, err = a.usage(ctx)
+	case q.Storage && a.chain != nil:
+		ans.Storage, err = a.chain.look(ctx)
+	case q.Storage:
 	default:
 		err = a.look(ctx, &ans, q.All)
 	}

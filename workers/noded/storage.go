@@ -32,7 +32,8 @@ type chain struct {
 	a      *agent
 	report *workers.StorageReporter
 	loops  []storageLoop
-	others []func(context.Context) error // what runs beside the loops
+	others []func(context.Context) error                         // what runs beside the loops
+	looks  []func(context.Context) (events.StorageReport, error) // what each loop's worker sees now
 
 	fabric *fabric.Worker
 
@@ -66,6 +67,13 @@ func (d described[O]) Describe(docs []desired.Document, seen O, busy map[events.
 // addLoop makes a loop for a worker. published is called after each look; it may be nil.
 func addLoop[O any](c *chain, name string, w storer[O], published func()) {
 	offer := c.report.Part(name)
+	c.looks = append(c.looks, func(ctx context.Context) (events.StorageReport, error) {
+		seen, err := w.Observe(ctx)
+		if err != nil {
+			return events.StorageReport{}, err
+		}
+		return w.Report(c.a.wishes.All(), seen, nil), nil
+	})
 	c.loops = append(c.loops, workers.NewLoop(described[O]{w}, c.a.wishes, workers.Options{
 		Log: c.a.log.With("part", name), Interval: storageInterval,
 		Publish: func(s workers.Snapshot) {
@@ -151,6 +159,20 @@ func (c *chain) drain() {
 	for _, l := range c.loops {
 		l.Drain()
 	}
+}
+
+// look looks for itself, beside the loops, and changes nothing.
+func (c *chain) look(ctx context.Context) (*events.StorageReport, error) {
+	all := events.StorageReport{Machine: c.a.machine, Boot: c.a.conf.BootID}
+	for _, f := range c.looks {
+		r, err := f(ctx)
+		if err != nil {
+			return nil, err
+		}
+		all.Disks, all.Exports = append(all.Disks, r.Disks...), append(all.Exports, r.Exports...)
+		all.Arrays, all.Paths = append(all.Arrays, r.Arrays...), append(all.Paths, r.Paths...)
+	}
+	return &all, nil
 }
 
 // run works until ctx ends.

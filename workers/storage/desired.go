@@ -79,11 +79,13 @@ func (e export) check(id events.DiskID) error {
 	switch {
 	case e.Disk != id:
 		return fmt.Errorf("the document of disk %s is about disk %s", id, e.Disk)
-	case e.Want == desired.There && events.DiskIDOf(e.Serial) != id:
+	case (e.Want == desired.There || e.Want == desired.Wiped) && events.DiskIDOf(e.Serial) != id:
 		return fmt.Errorf("serial number %q is not of disk %s", e.Serial, id)
 	case e.Want == desired.There && e.UnitSerial == "":
 		return fmt.Errorf("disk %s has no unit serial", id)
-	case e.Want != desired.There && e.Want != desired.Absent && e.Want != "":
+	case e.Want == desired.Wiped && (e.Array == "" || len(e.To) > 0):
+		return fmt.Errorf("disk %s is to be wiped of array %q and given to %d machines", id, e.Array, len(e.To))
+	case e.Want != desired.There && e.Want != desired.Absent && e.Want != desired.Wiped && e.Want != "":
 		return fmt.Errorf("what is wanted of disk %s is not known: %q", id, e.Want)
 	}
 	return nil
@@ -101,7 +103,7 @@ func wanted(w wishes, seen Observed) (lio.Config, map[events.DiskID]string) {
 		switch e := w.exports[id]; e.Want {
 		case desired.There:
 			b.there(id, e)
-		case desired.Absent:
+		case desired.Absent, desired.Wiped:
 		default:
 			b.keep(id)
 		}

@@ -27,6 +27,9 @@ func PlanExports(docs []desired.Document, seen Observed) []workers.Plan {
 	for _, s := range lio.Plan(want, seen.Exports) {
 		p.add(s)
 	}
+	for id, e := range w.exports {
+		p.wipe(id, e)
+	}
 	return p.sorted()
 }
 

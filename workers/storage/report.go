@@ -64,6 +64,9 @@ func reportExport(w wishes, seen Observed, id events.DiskID) (x events.ExportRep
 		}
 	}
 	slices.Sort(x.To)
+	if e.Want == desired.Wiped && x.State == events.ExportAbsent && len(x.To) == 0 && !seen.lower(id, e) {
+		x.State, x.Message = wiping(e, seen)
+	}
 	return x, told
 }
 

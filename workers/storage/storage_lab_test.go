@@ -3,7 +3,9 @@
 package storage_test
 
 import (
+	"bytes"
 	"encoding/hex"
+	"errors"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -14,7 +16,9 @@ import (
 	"cloudengine/events"
 	"cloudengine/events/desired"
 	"cloudengine/workers/lio"
+	"cloudengine/workers/md"
 	"cloudengine/workers/modprobe"
+	"cloudengine/workers/proxy"
 	"cloudengine/workers/storage"
 )
 
@@ -89,5 +93,52 @@ func mark(t *testing.T, device, uuid string) {
 	defer f.Close()
 	if _, err := f.WriteAt([]byte("\xfc\x4e\x2b\xa9\x01\x00\x00\x00"+"\x00\x00\x00\x00\x00\x00\x00\x00"+string(raw)), 4096); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestRealWipe: a real array with LVM on it; its disks are wiped once nobody holds them.
+func TestRealWipe(t *testing.T) {
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, m := range []string{"md_mod", "raid10", "dm_mod"} {
+		must(modprobe.Load(m))
+	}
+	r := &rig{links: []storage.Link{{Fabric: fabric, Transport: lio.ISCSI, Address: netip.MustParsePrefix("127.0.0.1/8")}}}
+	links := func() []storage.Link { return r.links }
+	r.worker = &storage.Worker{Machine: node, Run: filepath.Join(t.TempDir(), "exports"), Target: lio.Kernel("", node, modprobe.Load), Links: links}
+	for i, serial := range []string{"labdisk0", "labdisk1"} { // another test may have left them exported
+		r.say(uint64(i+1), serial, desired.Export{Epoch: epoch(1), Want: desired.Absent})
+	}
+	r.settle(t)
+	var k md.Kernel
+	name, err := k.Create(t.Context(), md.Spec{Wanted: md.Wanted{UUID: string(array), RaidDisks: 2, Copies: 2, ChunkKiB: 64}, Name: "gone",
+		LegKiB: 32 << 10, OffsetKiB: 16 << 10, Devs: []string{"vda", "vdb"}})
+	must(err)
+	must(proxy.LVM{}.Init(t.Context(), array, "/dev/"+name, 4, 4))
+	for i, serial := range []string{"labdisk0", "labdisk1"} {
+		r.say(uint64(i+3), serial, desired.Export{Epoch: epoch(1), Want: desired.Wiped})
+	}
+	if _, err := r.pass(t); err == nil || !strings.Contains(err.Error(), "busy") {
+		t.Errorf("the disks of an array that runs are wiped: %v", err)
+	}
+	if x, _ := r.export(t, "labdisk0"); x.State != events.ExportFailed {
+		t.Errorf("it reports %+v", x)
+	}
+	must(k.Stop(t.Context(), name))
+	r.settle(t)
+	for i, device := range []string{"/dev/vda", "/dev/vdb"} {
+		r.wantWipe(t, []string{"labdisk0", "labdisk1"}[i], events.ExportWiped)
+		b, err := os.ReadFile(device)
+		must(err)
+		if rest := bytes.Trim(b[:24<<20], "\x00"); len(rest) > 0 || bytes.Contains(b, []byte("LVM2")) || bytes.Contains(b, []byte("\xfc\x4e\x2b\xa9\x01")) {
+			t.Errorf("%d bytes are left on %s", len(rest), device)
+		}
+	}
+	if _, err := md.ReadSuper("/dev/vda"); !errors.Is(err, md.ErrNoSuper) {
+		t.Errorf("md finds %v", err)
 	}
 }

@@ -120,12 +120,16 @@ func readDisk(name string, size int64) (Signature, error) {
 type alignedReader struct{ f io.ReaderAt }
 
 func (r alignedReader) ReadAt(p []byte, offset int64) (int, error) {
-	b := make([]byte, len(p)+aligned)
-	skip := (aligned - int(uintptr(unsafe.Pointer(&b[0]))%aligned)) % aligned
-	b = b[skip : skip+len(p)]
+	b := alignedBuffer(len(p))
 	n, err := r.f.ReadAt(b, offset)
 	copy(p, b[:n])
 	return n, err
+}
+
+func alignedBuffer(n int) []byte {
+	b := make([]byte, n+aligned)
+	skip := (aligned - int(uintptr(unsafe.Pointer(&b[0]))%aligned)) % aligned
+	return b[skip : skip+n]
 }
 
 // Plan is PlanExports.
@@ -136,10 +140,14 @@ func (w *Worker) Plan(docs []desired.Document, seen Observed) []workers.Plan {
 // Apply does one step.
 func (w *Worker) Apply(ctx context.Context, s workers.Step) error {
 	id, err := events.DiskID(s.Params[lio.ParamBackstore]), error(nil)
-	if s.Kind == StepRemember {
+	switch s.Kind {
+	case StepRemember:
 		id = events.DiskID(s.Target)
 		err = w.remember(id, s)
-	} else {
+	case StepWipe:
+		id = events.DiskID(s.Target)
+		err = w.wipe(ctx, s)
+	default:
 		err = w.Target.Apply(ctx, s)
 	}
 	if id != "" {

@@ -41,21 +41,29 @@ func (r *run) ask(ctx context.Context, m events.MachineID) verify.Live {
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.AskTime)
 	defer cancel()
 	a, err := r.cfg.Ask(ctx, m)
-	switch {
-	case errors.Is(err, nats.ErrNoResponders):
-		return verify.Live{Missing: "its agent is not connected"}
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):
-		return verify.Live{Missing: "no answer within " + r.cfg.AskTime.String()}
-	case err != nil:
-		return verify.Live{Missing: err.Error()}
-	case a.Error != nil:
-		return verify.Live{Missing: "its tools fail: " + a.Error.Message}
+	if why := r.unanswered(a, err); why != "" {
+		return verify.Live{Missing: why}
 	}
 	l := verify.Live{Boot: a.Boot, Domains: a.Domains}
 	if w := a.Whole; w != nil {
 		l.Whole, l.Stamps, l.Held, l.Busy, l.Image = true, w.Stamps, w.Documents, w.Busy, w.Image
 	}
 	return l
+}
+
+// unanswered says why there is no answer, or nothing.
+func (r *run) unanswered(a wire.InspectAnswer, err error) string {
+	switch {
+	case errors.Is(err, nats.ErrNoResponders):
+		return "its agent is not connected"
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):
+		return "no answer within " + r.cfg.AskTime.String()
+	case err != nil:
+		return err.Error()
+	case a.Error != nil:
+		return "its tools fail: " + a.Error.Message
+	}
+	return ""
 }
 
 // each asks for every id, at most so many at once, and gives all answers.

@@ -7,9 +7,10 @@ func InspectSubject(actor string) string { return "console." + actor + ".host" }
 
 // InspectRequest is the body of console.<actor>.host.
 type InspectRequest struct {
-	Host  events.MachineID `json:"host"`            // id, unique beginning of one, or name
-	Usage bool             `json:"usage,omitempty"` // tell only what its processors did, and list no domains
-	All   bool             `json:"all,omitempty"`   // tell all that the machine knows
+	Host    events.MachineID `json:"host"`              // id, unique beginning of one, or name
+	Usage   bool             `json:"usage,omitempty"`   // tell only what its processors did, and list no domains
+	All     bool             `json:"all,omitempty"`     // tell all that the machine knows
+	Storage bool             `json:"storage,omitempty"` // tell what it sees of storage, and list no domains
 }
 
 // InspectAnswer is the reply: every domain but dom0 as the host's tools and xenstore say now.
@@ -17,8 +18,9 @@ type InspectAnswer struct {
 	Host    events.MachineID      `json:"host,omitempty"`
 	Boot    string                `json:"boot,omitempty"`
 	Domains []events.DomainReport `json:"domains"`
-	Usage   *Usage                `json:"usage,omitempty"` // if it was asked for
-	Whole   *Whole                `json:"whole,omitempty"` // if all was asked for, by an agent that knows the question
+	Usage   *Usage                `json:"usage,omitempty"`   // if it was asked for
+	Whole   *Whole                `json:"whole,omitempty"`   // if all was asked for, by an agent that knows the question
+	Storage *events.StorageReport `json:"storage,omitempty"` // if it was asked for, by an agent that knows the question
 	Error   *events.Outcome       `json:"error,omitempty"`
 }
 

@@ -1,0 +1,4 @@
+package storage
+
+// WipeMember is wipeMember, for tests.
+var WipeMember = wipeMember
