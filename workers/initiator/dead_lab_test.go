@@ -59,6 +59,7 @@ func TestDeadSRP(t *testing.T) {
 	a.write(4)
 	a.pass("writes before", 200)
 	t.Logf("before: longest write %s", time.Duration(a.longest.Load()).Round(time.Millisecond))
+	a.mistaken(i)
 	ctx, cancel := context.WithCancel(t.Context())
 	var group sync.WaitGroup
 	group.Go(func() { _ = i.Run(ctx) })
@@ -70,6 +71,22 @@ func TestDeadSRP(t *testing.T) {
 	a.end()
 	cancel()
 	group.Wait()
+}
+
+// mistaken resets the session of a node that is not dead: no write fails, and no leg is lost.
+func (a *mirror) mistaken(i *Initiator) {
+	a.Helper()
+	sessions, err := i.srpSessions()
+	if err != nil || len(sessions) != 1 {
+		a.Fatalf("sessions: %+v, %v", sessions, err)
+	}
+	a.longest.Store(0)
+	i.reset(a.Context(), sessions[0])
+	a.pass("writes after a mistake", 200)
+	if s := a.state(); s.Degraded != 0 {
+		a.Errorf("the array has lost a leg: %+v", s)
+	}
+	a.Logf("reset by mistake: longest write %s", time.Duration(a.longest.Load()).Round(10*time.Millisecond))
 }
 
 // die lets the node fall silent, and waits until the array does without it.

@@ -109,7 +109,11 @@ func TestRealWipe(t *testing.T) {
 	}
 	r := &rig{links: []storage.Link{{Fabric: fabric, Transport: lio.ISCSI, Address: netip.MustParsePrefix("127.0.0.1/8")}}}
 	links := func() []storage.Link { return r.links }
-	r.worker = &storage.Worker{Machine: node, Run: filepath.Join(t.TempDir(), "exports"), Target: lio.Kernel("", node, modprobe.Load), Links: links}
+	run := filepath.Join(t.TempDir(), "exports")
+	start := func() {
+		r.worker = &storage.Worker{Machine: node, Run: run, Target: lio.Kernel("", node, modprobe.Load), Links: links}
+	}
+	start()
 	for i, serial := range []string{"labdisk0", "labdisk1"} { // another test may have left them exported
 		r.say(uint64(i+1), serial, desired.Export{Epoch: epoch(1), Want: desired.Absent})
 	}
@@ -119,6 +123,7 @@ func TestRealWipe(t *testing.T) {
 		LegKiB: 32 << 10, OffsetKiB: 16 << 10, Devs: []string{"vda", "vdb"}})
 	must(err)
 	must(proxy.LVM{}.Init(t.Context(), array, "/dev/"+name, 4, 4))
+	start() // what is on disks is read when they are not exported any more: here somebody else has written to them
 	for i, serial := range []string{"labdisk0", "labdisk1"} {
 		r.say(uint64(i+3), serial, desired.Export{Epoch: epoch(1), Want: desired.Wiped})
 	}
