@@ -99,7 +99,7 @@ func qcow2Of(raw []byte, version uint32, bits uint, zip byte) []byte {
 				break
 			}
 			data := round(bytes.Clone(raw[at:min(at+cs, len(raw))]))
-			entry := uint64(len(out)) | 1<<63
+			var entry uint64
 			switch {
 			case len(bytes.TrimLeft(data, "\x00")) == 0:
 				continue
