@@ -37,7 +37,8 @@ type qcow2 struct {
 	bits uint // of a cluster's size
 	zip  byte // 0: deflate, 1: Zstandard
 	l1   []byte
-	zstd *zstd.Decoder
+	zstd *zstd.Decoder // both are made when they are needed, and used again
+	flat io.ReadCloser
 
 	at      int64 // bytes that were read
 	l2      []byte
@@ -177,20 +178,28 @@ func (q *qcow2) inflate(entry uint64) error {
 	if err != nil && !errors.Is(err, io.EOF) { // its last sector may be behind the file's end
 		return err
 	}
-	var from io.Reader = flate.NewReader(bytes.NewReader(packed[:n]))
-	if q.zip == 1 {
-		if q.zstd == nil {
-			if q.zstd, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(8<<20)); err != nil {
-				return err
-			}
-		}
-		if err := q.zstd.Reset(bytes.NewReader(packed[:n])); err != nil {
-			return fmt.Errorf("unpack a cluster: %w: %w", ErrCut, err)
-		}
-		from = q.zstd
+	from, err := q.unpacker(bytes.NewReader(packed[:n]))
+	if err != nil {
+		return fmt.Errorf("unpack a cluster: %w: %w", ErrCut, err)
 	}
 	if _, err := io.ReadFull(from, q.cluster); err != nil {
 		return fmt.Errorf("unpack a cluster: %w: %w", ErrCut, err)
 	}
 	return nil
+}
+
+// unpacker gives what unpacks a cluster.
+func (q *qcow2) unpacker(packed io.Reader) (io.Reader, error) {
+	var err error
+	switch {
+	case q.zip == 1 && q.zstd == nil:
+		q.zstd, err = zstd.NewReader(packed, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(8<<20))
+		return q.zstd, err
+	case q.zip == 1:
+		return q.zstd, q.zstd.Reset(packed)
+	case q.flat == nil:
+		q.flat = flate.NewReader(packed)
+		return q.flat, nil
+	}
+	return q.flat, q.flat.(flate.Resetter).Reset(packed, nil) // its documentation promises that it is one
 }
