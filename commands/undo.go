@@ -157,15 +157,16 @@ func undoDeleteTemplate(u Undoing) ([]Step, string) {
 	if b == nil {
 		return nil, "what the template was is not known"
 	}
-	args := map[string]any{"name": b["name"], "type": b["type"], "min_memory_mib": b["min_memory_mib"],
-		"kernel": map[string]any{"sha256": b["kernel_sha256"], "size": b["kernel_size"]}}
-	for _, column := range []string{"account", "cmdline"} {
+	args := map[string]any{"name": b["name"], "type": b["type"], "min_memory_mib": b["min_memory_mib"]}
+	for _, column := range []string{"account", "cmdline", "disk_bytes"} {
 		if b[column] != nil {
 			args[column] = b[column]
 		}
 	}
-	if b["ramdisk_sha256"] != nil {
-		args["ramdisk"] = map[string]any{"sha256": b["ramdisk_sha256"], "size": b["ramdisk_size"]}
+	for _, part := range []string{"kernel", "ramdisk", "disk"} {
+		if b[part+"_sha256"] != nil {
+			args[part] = map[string]any{"sha256": b[part+"_sha256"], "size": b[part+"_size"]}
+		}
 	}
 	return []Step{{events.KindTemplate, "create", args, "it will be another template, with another id; its files must be uploaded if the server does not have them any more"}}, ""
 }
@@ -231,7 +232,16 @@ func undoCreateVM(u Undoing) ([]Step, string) {
 	if text(u.Now, "state") != "stopped" {
 		steps = append(steps, u.step("shutdown", "it is "+text(u.Now, "state")+": it has to be stopped first, and waited for (--wait)", nil))
 	}
-	return append(steps, u.step("delete", fmt.Sprintf("it made VM %q", text(u.Now, "name")), nil)), ""
+	remove := u.step("delete", fmt.Sprintf("it made VM %q", text(u.Now, "name")), nil)
+	var args struct {
+		Pool string `json:"pool"`
+	}
+	if json.Unmarshal(u.Decision.Args, &args) != nil || args.Pool == "" {
+		return append(steps, remove), ""
+	}
+	disk := map[string]any{"volume": u.id()} // the VM's disk has its id
+	return append(steps, Step{events.KindVolume, "detach", disk, "the VM's disk was made with it; leave this out if it is another's now"}, remove,
+		Step{events.KindVolume, "delete", disk, "what is on the disk is wiped: leave this out to keep it"}), ""
 }
 
 func undoStart(u Undoing) ([]Step, string) {

@@ -26,6 +26,8 @@ func TestUndo(t *testing.T) {
 	const stopped, running, paused = `{"name":"web","state":"stopped","wanted":"stopped","memory_mib":512,"vcpus":2}`, `{"name":"web","state":"running","wanted":"running","memory_mib":1024,"vcpus":2}`,
 		`{"name":"web","state":"paused","wanted":"paused"}`
 	const template = `{"name":"t","type":"kernel","min_memory_mib":64,"kernel_sha256":"` + "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" + `","kernel_size":10,"ramdisk_sha256":null,"account":null,"cmdline":"quiet"}`
+	const diskTemplate = `{"name":"t","type":"disk","min_memory_mib":64,"kernel_sha256":null,"kernel_size":null,"ramdisk_sha256":null,"account":null,"cmdline":null,"disk_sha256":"` +
+		"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" + `","disk_size":10,"disk_bytes":512}`
 	const machine = `{"name":"host1","macs":["52:54:00:00:00:01"],"roles":["host"],"serial":null,"bmc_address":"10.0.0.1:623","bmc_user":"admin","bmc_secret":"bmc"}`
 	for name, c := range map[string]struct {
 		verb, args, before, now string
@@ -33,6 +35,7 @@ func TestUndo(t *testing.T) {
 		why                     string
 	}{
 		"a VM was made":              {"vm.create", `{}`, "", stopped, "vm.delete", ""},
+		"a VM was made with a disk":  {"vm.create", `{"pool":"` + undoID + `"}`, "", stopped, "volume.detach vm.delete volume.delete", ""},
 		"a VM was made and runs":     {"vm.create", `{}`, "", running, "vm.shutdown vm.delete", ""},
 		"a VM was made and deleted":  {"vm.create", `{}`, "", "", "", "not there any more"},
 		"a VM was deleted":           {"vm.delete", `{"vm":"` + undoID + `"}`, stopped, "", "", "does not come back"},
@@ -56,6 +59,7 @@ func TestUndo(t *testing.T) {
 		"a user was revoked":         {"user.revoke", `{"user":"` + undoID + `"}`, `{"name":"ann","revoked":false}`, `{"name":"ann","revoked":true}`, "", "stays revoked"},
 		"a secret was set":           {"secret.set", `{"name":"s"}`, "", "", "", "not in the log"},
 		"a template was made":        {"template.create", `{}`, "", template, "template.delete", ""},
+		"a disk's was deleted":       {"template.delete", `{"template":"` + undoID + `"}`, diskTemplate, "", "template.create", ""},
 		"a template was deleted":     {"template.delete", `{"template":"` + undoID + `"}`, template, "", "template.create", ""},
 		"a machine was added":        {"machine.add", `{}`, "", machine, "machine.remove", ""},
 		"a machine was removed":      {"machine.remove", `{"machine":"` + undoID + `"}`, machine, "", "machine.add", ""},

@@ -55,6 +55,9 @@ type CreateVM struct {
 	Template  events.TemplateID `json:"template"`
 	Cmdline   string            `json:"cmdline,omitempty"`
 	MaxVCPUs  int               `json:"max_vcpus,omitempty"` // up to which vCPUs can be added while it runs; 0: as many as it has
+	Keys      []string          `json:"keys,omitempty"`      // SSH public keys that the guest is told, each a line of authorized_keys(5)
+	Pool      events.PoolID     `json:"pool,omitempty"`      // where its disk is made from the template; empty: no disk is made
+	DiskMiB   int               `json:"disk_mib,omitempty"`  // size of that disk; 0: as large as the template's image
 }
 
 func (a CreateVM) check() *Rejection {
@@ -68,7 +71,8 @@ func (a CreateVM) check() *Rejection {
 	case a.MaxVCPUs < 0 || a.MaxVCPUs > maxVCPUs:
 		return invalid("field \"max_vcpus\": want the number of vCPUs to %d, or 0 for that number", maxVCPUs)
 	}
-	return first(checkName("name", a.Name), checkID("account", string(a.Account)), checkID("template", string(a.Template)), checkCmdline(a.Cmdline))
+	return first(checkName("name", a.Name), checkID("account", string(a.Account)), checkID("template", string(a.Template)), checkCmdline(a.Cmdline),
+		checkKeys(a.Keys), a.checkDisk())
 }
 
 func decideCreateVM(d *decision, a CreateVM) error {
@@ -76,9 +80,12 @@ func decideCreateVM(d *decision, a CreateVM) error {
 	if err != nil {
 		return err
 	}
-	t, ok := d.s.templates[a.Template]
-	if !ok || t.Account != "" && t.Account != acc.ID {
-		return reject(events.CodeNotFound, "there is no template %s for account %q", a.Template, acc.Name)
+	t, err := d.templateFor(a.Template, acc)
+	if err != nil {
+		return err
+	}
+	if err := a.suits(t); err != nil {
+		return err
 	}
 	if a.MemoryMiB < t.Data.MinMemory {
 		return reject(events.CodeInvalid, "template %q needs at least %d MiB of RAM", t.Data.Name, t.Data.MinMemory)
@@ -99,11 +106,19 @@ func decideCreateVM(d *decision, a CreateVM) error {
 	if a.Cmdline != "" {
 		cmdline = a.Cmdline
 	}
-	d.add(events.KindVM, d.newID(), events.VMCreated{
+	made := events.VMCreated{
 		Name: a.Name, Account: acc.ID, Type: a.Type, VCPUs: a.VCPUs, MemoryMiB: a.MemoryMiB, Weight: Weight(a.MemoryMiB),
 		Template: t.ID, TemplateName: t.Data.Name, Kernel: t.Data.Kernel, Ramdisk: t.Data.Ramdisk, Cmdline: cmdline, MaxVCPUs: a.MaxVCPUs,
-	})
-	return nil
+		Keys: a.Keys,
+	}
+	if t.Data.Type == events.TemplateDisk {
+		made.Boot = events.BootDisk
+	}
+	d.add(events.KindVM, d.newID(), made)
+	if a.Pool == "" {
+		return nil
+	}
+	return d.newDiskOf(acc, a, t)
 }
 
 // Weight is the credit scheduler's weight of a domain: its RAM in GiB, rounded up, at least 1.

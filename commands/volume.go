@@ -2,6 +2,7 @@ package commands
 
 import (
 	"sort"
+	"time"
 
 	"cloudengine/events"
 )
@@ -27,17 +28,24 @@ const (
 	maxSegments  = 256
 )
 
-// CreateVolume takes extents of one array of a pool.
+// CreateVolume takes extents of one array of a pool. Made from a template of type disk, the volume begins with that image.
 type CreateVolume struct {
 	Account events.AccountID `json:"account"`
 	Name    string           `json:"name"`
 	Pool    events.PoolID    `json:"pool"`
-	SizeMiB int              `json:"size_mib"`
+	SizeMiB int              `json:"size_mib,omitempty"` // 0 with a template: as large as its image
+
+	Template events.TemplateID `json:"template,omitempty"` // of type disk: what is copied onto it first
 }
 
 func (a CreateVolume) check() *Rejection {
-	if a.SizeMiB < 1 || a.SizeMiB > maxVolumeMiB {
-		return invalid("field \"size_mib\": want 1 to %d", maxVolumeMiB)
+	if a.Template != "" {
+		if r := checkID("template", string(a.Template)); r != nil {
+			return r
+		}
+	}
+	if a.SizeMiB < 0 || a.SizeMiB > maxVolumeMiB {
+		return invalid("field \"size_mib\": want 1 to %d, or 0 with a template for the size of its image", maxVolumeMiB)
 	}
 	return first(checkName("name", a.Name), checkID("account", string(a.Account)), checkID("pool", string(a.Pool)))
 }
@@ -47,14 +55,65 @@ func decideCreateVolume(d *decision, a CreateVolume) error {
 	if err != nil {
 		return err
 	}
+	if err := d.freeName(events.KindVolume, acc.ID, a.Name); err != nil {
+		return err
+	}
+	if a.SizeMiB == 0 && a.Template == "" {
+		return reject(events.CodeInvalid, "field \"size_mib\": an empty volume needs a size")
+	}
+	var t *Template
+	if a.Template != "" {
+		if t, err = d.templateFor(a.Template, acc); err != nil {
+			return err
+		}
+	}
+	return d.newVolume(acc, a, t)
+}
+
+// newVolume makes a volume under the id of the command, filled from a template unless that is nil, and the operation that ends when it is ready.
+func (d *decision) newVolume(acc *Account, a CreateVolume, t *Template) error {
 	p, err := d.pool(a.Pool)
 	if err != nil {
 		return err
 	}
-	if err := d.freeName(events.KindVolume, acc.ID, a.Name); err != nil {
-		return err
+	made := events.VolumeCreated{Name: a.Name, Account: acc.ID, Pool: p.ID}
+	if t != nil {
+		if a.SizeMiB, err = sizeFor(t, a.SizeMiB); err != nil {
+			return err
+		}
+		made.Template, made.Source, made.SourceBytes = t.ID, t.Data.Disk, t.Data.DiskBytes
 	}
-	want, most := extentsOf(p, a.SizeMiB), 0
+	best, segments := d.placeVolume(p, a.SizeMiB)
+	if best == nil {
+		return reject(events.CodeNoCapacity, "no array of pool %q has %d MiB free in at most %d pieces", p.Data.Name, a.SizeMiB, maxSegments)
+	}
+	made.Array, made.Segments = best.ID, segments
+	d.add(events.KindVolume, d.newID(), made)
+	d.startOperation(events.Ref{Kind: events.KindVolume, ID: d.newID()}, startTimeout+fillTime(made.SourceBytes))
+	return nil
+}
+
+// sizeFor gives the size of a volume that is made from a template, in MiB: the one that was asked for, if the image fits, or that of the image.
+func sizeFor(t *Template, mib int) (int, error) {
+	if t.Data.Type != events.TemplateDisk {
+		return 0, reject(events.CodeInvalid, "template %q is of type %s: a volume is made from one of type disk", t.Data.Name, t.Data.Type)
+	}
+	least := int((t.Data.DiskBytes + 1<<20 - 1) >> 20)
+	if mib == 0 {
+		mib = least
+	}
+	if mib < least {
+		return 0, reject(events.CodeInvalid, "%d MiB are too small: the image of template %q needs at least %d MiB", mib, t.Data.Name, least)
+	}
+	return mib, nil
+}
+
+// fillTime is what the filling of a volume may take on top: at 8 MiB/s, far less than disks and networks have.
+func fillTime(bytes int64) time.Duration { return time.Duration(bytes>>23) * time.Second }
+
+// placeVolume chooses the array and the extents of a new volume; nil: no array has them.
+func (d *decision) placeVolume(p *Pool, mib int) (*Array, []events.Segment) {
+	want, most := extentsOf(p, mib), 0
 	var best *Array
 	var segments []events.Segment
 	for _, id := range sortedKeys(d.s.storage.arrays) {
@@ -67,12 +126,7 @@ func decideCreateVolume(d *decision, a CreateVolume) error {
 			best, segments, most = x, got, total(free)
 		}
 	}
-	if best == nil {
-		return reject(events.CodeNoCapacity, "no array of pool %q has %d MiB free in at most %d pieces", p.Data.Name, a.SizeMiB, maxSegments)
-	}
-	d.add(events.KindVolume, d.newID(), events.VolumeCreated{Name: a.Name, Account: acc.ID, Pool: p.ID, Array: best.ID, Segments: segments})
-	d.startOperation(events.Ref{Kind: events.KindVolume, ID: d.newID()}, startTimeout)
-	return nil
+	return best, segments
 }
 
 func extentsOf(p *Pool, mib int) int { return (mib + p.Data.ExtentMiB - 1) / p.Data.ExtentMiB }
@@ -254,10 +308,16 @@ func decideDeleteVolume(d *decision, a VolumeRef) error {
 
 // mayUseDisks refuses to start a VM whose disks cannot be had.
 func (d *decision) mayUseDisks(vm *VM) error {
+	if vm.Data.Boot == events.BootDisk && vm.disks[events.SlotPrimary] == nil {
+		return reject(events.CodeConflict, "VM %q boots from disk %s and has none: make one from its template (volume create NAME --template %s --pool POOL), then attach it (volume attach NAME --vm %s --slot %[2]s)",
+			vm.Data.Name, events.SlotPrimary, vm.Data.TemplateName, vm.Data.Name)
+	}
 	for _, slot := range sortedKeys(vm.disks) {
 		v := vm.disks[slot]
 		x := d.s.storage.arrays[v.Data.Array]
 		switch {
+		case !v.Ready && v.Data.Template != "":
+			return reject(events.CodeConflict, "disk %s (volume %q) is being filled from its template: wait until it is ready (volume show %[2]s)", slot, v.Data.Name)
 		case !v.Ready:
 			return reject(events.CodeConflict, "disk %s (volume %q) is not ready yet: wait", slot, v.Data.Name)
 		case x.Owner == nil:

@@ -22,6 +22,9 @@ const (
 	StopDestroy  = "destroy"
 )
 
+// BootDisk in VMCreated.Boot: the guest boots from its SlotPrimary, by what is on that disk. Kernel, Ramdisk and Cmdline are empty.
+const BootDisk = "disk"
+
 // VMCreated makes a VM. It is stopped.
 type VMCreated struct {
 	Name         string     `json:"name"`
@@ -36,6 +39,8 @@ type VMCreated struct {
 	Ramdisk      Blob       `json:"ramdisk,omitzero"`
 	Cmdline      string     `json:"cmdline,omitempty"`
 	MaxVCPUs     int        `json:"max_vcpus,omitempty"` // up to which vCPUs can be added while it runs; 0: VCPUs
+	Boot         string     `json:"boot,omitempty"`      // BootDisk; empty: Kernel is started
+	Keys         []string   `json:"keys,omitempty"`      // SSH public keys that the guest is told, each a line of authorized_keys(5)
 }
 
 // EventType gives the wire name.

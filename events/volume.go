@@ -14,7 +14,9 @@ type VolumeCreated struct {
 	Array    ArrayID    `json:"array"`              // that its extents are of
 	Segments []Segment  `json:"segments"`           // in the order of the volume
 	Template TemplateID `json:"template,omitempty"` // of kind disk: what is copied onto it first
-	Source   Blob       `json:"source,omitzero"`    // that template's image
+	Source   Blob       `json:"source,omitzero"`    // that template's image, compressed
+
+	SourceBytes int64 `json:"source_bytes,omitempty"` // that the image has on the volume, from its first byte on; what follows is zero
 }
 
 // EventType gives the wire name.

@@ -1,6 +1,7 @@
 package projections
 
 import (
+	"encoding/json"
 	"time"
 
 	"cloudengine/events"
@@ -18,47 +19,55 @@ const (
 	VMUnknown  = "unknown" // its host is silent; it counts as running
 )
 
+// What a VM boots from.
+const (
+	BootsKernel = "kernel" // its template's kernel and ramdisk
+	BootsDisk   = "disk"   // its disk xvda
+)
+
 // VM is a row of vms.
 type VM struct {
-	ID              string     `json:"id"`
-	Name            string     `json:"name"`
-	Account         string     `json:"account"`
-	AccountName     *string    `json:"account_name"`
-	State           string     `json:"state"`
-	Wanted          string     `json:"wanted"`
-	Ending          *string    `json:"ending"`
-	WantedBy        *string    `json:"wanted_by"`
-	Type            string     `json:"type"`
-	VCPUs           int        `json:"vcpus"`
-	MemoryMiB       int        `json:"memory_mib"`
-	Weight          int        `json:"weight"`
-	Template        string     `json:"template"`
-	TemplateName    string     `json:"template_name"`
-	Cmdline         *string    `json:"cmdline"`
-	Host            *string    `json:"host"`
-	HostName        *string    `json:"host_name"`
-	Boot            *string    `json:"boot"`
-	Epoch           *string    `json:"epoch"`
-	OverheadMiB     *int       `json:"overhead_mib"`
-	DomID           *int       `json:"domid"`
-	DomainState     *string    `json:"domain_state"`
-	ShutdownReason  *string    `json:"shutdown_reason"`
-	DomainMemoryMiB *int       `json:"domain_memory_mib"`
-	DomainVCPUs     *int       `json:"domain_vcpus"`
-	DomainWeight    *int       `json:"domain_weight"`
-	MaxVCPUs        *int       `json:"max_vcpus"`
-	ConsoleSHA256   *string    `json:"console_sha256"`
-	ConsoleSize     *int64     `json:"console_size"`
-	ConsoleAt       *time.Time `json:"console_at"`
-	Restarts        int        `json:"restarts"`
-	RestartsWanted  int        `json:"restarts_wanted"`
-	RunningSince    *time.Time `json:"running_since"`
-	UnknownSince    *time.Time `json:"unknown_since"`
-	StaleHost       *string    `json:"stale_host"`
-	Message         *string    `json:"message"`
-	CreatedAt       time.Time  `json:"created_at"`
-	ChangedBy       uint64     `json:"changed_by"`
-	ChangedAt       time.Time  `json:"changed_at"`
+	ID              string          `json:"id"`
+	Name            string          `json:"name"`
+	Account         string          `json:"account"`
+	AccountName     *string         `json:"account_name"`
+	State           string          `json:"state"`
+	Wanted          string          `json:"wanted"`
+	Ending          *string         `json:"ending"`
+	WantedBy        *string         `json:"wanted_by"`
+	Type            string          `json:"type"`
+	VCPUs           int             `json:"vcpus"`
+	MemoryMiB       int             `json:"memory_mib"`
+	Weight          int             `json:"weight"`
+	Template        string          `json:"template"`
+	TemplateName    string          `json:"template_name"`
+	Cmdline         *string         `json:"cmdline"`
+	Host            *string         `json:"host"`
+	HostName        *string         `json:"host_name"`
+	Boot            *string         `json:"boot"`
+	Epoch           *string         `json:"epoch"`
+	OverheadMiB     *int            `json:"overhead_mib"`
+	DomID           *int            `json:"domid"`
+	DomainState     *string         `json:"domain_state"`
+	ShutdownReason  *string         `json:"shutdown_reason"`
+	DomainMemoryMiB *int            `json:"domain_memory_mib"`
+	DomainVCPUs     *int            `json:"domain_vcpus"`
+	DomainWeight    *int            `json:"domain_weight"`
+	MaxVCPUs        *int            `json:"max_vcpus"`
+	ConsoleSHA256   *string         `json:"console_sha256"`
+	ConsoleSize     *int64          `json:"console_size"`
+	ConsoleAt       *time.Time      `json:"console_at"`
+	Restarts        int             `json:"restarts"`
+	RestartsWanted  int             `json:"restarts_wanted"`
+	RunningSince    *time.Time      `json:"running_since"`
+	UnknownSince    *time.Time      `json:"unknown_since"`
+	StaleHost       *string         `json:"stale_host"`
+	Message         *string         `json:"message"`
+	BootsFrom       string          `json:"boots_from"`
+	Keys            json.RawMessage `json:"ssh_keys"`
+	CreatedAt       time.Time       `json:"created_at"`
+	ChangedBy       uint64          `json:"changed_by"`
+	ChangedAt       time.Time       `json:"changed_at"`
 }
 
 var vmTable = newTable[VM]("vms")
@@ -90,7 +99,10 @@ func vmCreated(f *fold, id string, d events.VMCreated) error {
 		return err
 	}
 	v := &VM{ID: id, Name: d.Name, Account: string(d.Account), State: VMStopped, Wanted: events.WantStopped, Type: d.Type, VCPUs: d.VCPUs,
-		MemoryMiB: d.MemoryMiB, Weight: d.Weight, Template: string(d.Template), TemplateName: d.TemplateName, Cmdline: known(d.Cmdline), CreatedAt: f.now(), MaxVCPUs: known(d.MaxVCPUs)}
+		MemoryMiB: d.MemoryMiB, Weight: d.Weight, Template: string(d.Template), TemplateName: d.TemplateName, Cmdline: known(d.Cmdline), CreatedAt: f.now(), MaxVCPUs: known(d.MaxVCPUs), BootsFrom: BootsKernel}
+	if d.Boot == events.BootDisk {
+		v.BootsFrom, v.Keys = BootsDisk, asJSON(d.Keys)
+	}
 	if account != nil {
 		v.AccountName = &account.Name
 	}

@@ -30,6 +30,10 @@ type Volume struct {
 	Array       string          `json:"array"`
 	Extents     int             `json:"extents"`
 	Segments    json.RawMessage `json:"segments"`
+	Template    *string         `json:"template"`
+	Source      *string         `json:"source_sha256"`
+	SourceSize  *int64          `json:"source_size"`
+	SourceBytes *int64          `json:"source_bytes"`
 	CreatedAt   time.Time       `json:"created_at"`
 	ChangedBy   uint64          `json:"changed_by"`
 	ChangedAt   time.Time       `json:"changed_at"`
@@ -114,7 +118,8 @@ func volumeCreated(f *fold, id string, d events.VolumeCreated) error {
 	}
 	n := extentsOf(d.Segments)
 	v := &Volume{ID: id, Name: d.Name, Account: string(d.Account), State: VolumeMaking, Extents: n, Segments: asJSON(d.Segments),
-		SizeMiB: int64(n * p.ExtentMiB), Pool: p.ID, PoolName: p.Name, Array: string(d.Array), CreatedAt: f.now()}
+		SizeMiB: int64(n * p.ExtentMiB), Pool: p.ID, PoolName: p.Name, Array: string(d.Array), CreatedAt: f.now(),
+		Template: known(string(d.Template)), Source: known(d.Source.SHA256), SourceSize: known(d.Source.Size), SourceBytes: known(d.SourceBytes)}
 	if account != nil {
 		v.AccountName = &account.Name
 	}

@@ -21,8 +21,9 @@ var good = map[string][]string{
 	"user.revoke":    {`{"user":"` + vmID + `"}`},
 	"secret.set":     {`{"name":"rack1-bmc","fingerprint":"4be2f1c09ad37c51"}`},
 	"template.create": {
-		`{"name":"tiny","account":"` + accountID + `","type":"kernel","kernel":{"sha256":"` + digest + `","size":8421376},"ramdisk":{"sha256":"` + digest + `","size":1},"cmdline":"console=hvc0 root=/dev/ram0 x=[1]","min_memory_mib":64}`,
+		`{"name":"tiny","account":"` + accountID + `","type":"kernel","kernel":{"sha256":"` + digest + `","size":8421376},"ramdisk":{"sha256":"` + digest + `","size":1},"cmdline":"console=hvc0 root=/dev/ram0 x=[1]","min_memory_mib":64,"disk":{"sha256":"` + digest + `","size":68719476736},"disk_bytes":1099511627776}`,
 		`{"name":"unikernel","type":"kernel","kernel":{"sha256":"` + digest + `","size":1073741824},"min_memory_mib":1}`,
+		`{"name":"debian","type":"disk","disk":{"sha256":"` + digest + `","size":68719476736},"disk_bytes":1099511627776,"min_memory_mib":1}`,
 	},
 	"template.delete": {`{"template":"` + vmID + `"}`},
 	"machine.add": {
@@ -47,7 +48,7 @@ var good = map[string][]string{
 	"array.create":      {`{"name":"gold1","pool":"` + vmID + `","disks":["` + vmID + `","` + bootID + `"],"sets":2}`, `{"name":"gold1","pool":"` + vmID + `","sets":2}`},
 	"array.delete":      {`{"array":"` + vmID + `"}`},
 	"array.failover":    {`{"array":"` + vmID + `","to":"` + machineID + `"}`, `{"array":"` + vmID + `"}`},
-	"volume.create":     {`{"account":"` + accountID + `","name":"data","pool":"` + vmID + `","size_mib":67108864}`},
+	"volume.create":     {`{"account":"` + accountID + `","name":"data","pool":"` + vmID + `","size_mib":67108864,"template":"` + vmID + `"}`, `{"account":"` + accountID + `","name":"data","pool":"` + vmID + `","size_mib":0}`},
 	"volume.grow":       {`{"volume":"` + vmID + `","size_mib":100}`},
 	"volume.attach":     {`{"volume":"` + vmID + `","vm":"` + bootID + `","slot":"xvdb"}`, `{"volume":"` + vmID + `","vm":"` + bootID + `"}`},
 	"volume.detach":     {`{"volume":"` + vmID + `"}`},
@@ -57,7 +58,7 @@ var good = map[string][]string{
 	"host.stop_orphan":  {`{"host":"` + machineID + `","uuid":"` + vmID + `"}`},
 	"host.adopt_orphan": {`{"host":"` + machineID + `","uuid":"` + bootID + `","vm":"` + vmID + `"}`},
 	"vm.create": {
-		`{"account":"` + accountID + `","name":"web1","type":"hvm","vcpus":128,"max_vcpus":128,"memory_mib":16777216,"template":"` + vmID + `","cmdline":"quiet"}`,
+		`{"account":"` + accountID + `","name":"web1","type":"hvm","vcpus":128,"max_vcpus":128,"memory_mib":16777216,"template":"` + vmID + `","cmdline":"quiet","keys":["ssh-ed25519 AAAA a@b c"],"pool":"` + vmID + `","disk_mib":67108864}`,
 		`{"account":"` + accountID + `","name":"web1","type":"pv","vcpus":0,"memory_mib":1,"template":"` + vmID + `","cmdline":""}`,
 		`{"account":"` + accountID + `","name":"` + strings.Repeat("w", 63) + `","type":"pv","memory_mib":64,"template":"` + vmID + `"}`,
 	},

@@ -5,14 +5,21 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"cloudengine/commands/api/wire"
 )
+
+// ErrRoom says that the server's disk has no room for a blob.
+var ErrRoom = errors.New("no room")
 
 // ErrBlob marks errors that are the sender's: a bad digest, size or offset, or content that is not what its digest says.
 var ErrBlob = errors.New("blob refused")
@@ -27,7 +34,15 @@ const partAge = 24 * time.Hour
 // called from several goroutines of one process; only one process may write the directory.
 type Blobs struct {
 	dir string
-	mu  sync.Mutex // chunks are small and few; one at a time keeps the files simple
+	mu  sync.Mutex // chunks are small; one at a time keeps the files simple
+
+	sums map[string]*running // of uploads that this process has seen from their beginning, or has read again
+}
+
+// running is the hash of what is stored of an upload: a large one is not read again at its end.
+type running struct {
+	hash.Hash
+	at int64
 }
 
 // OpenBlobs opens the directory and makes it if needed.
@@ -35,7 +50,7 @@ func OpenBlobs(dir string) (*Blobs, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("open blobs: %w", err)
 	}
-	return &Blobs{dir: dir}, nil
+	return &Blobs{dir: dir, sums: map[string]*running{}}, nil
 }
 
 // Path is where a blob is if it is complete. The digest must be one: 64 lower-case hex digits.
@@ -66,7 +81,7 @@ func (b *Blobs) Write(digest string, total, offset int64, chunk []byte) (at int6
 }
 
 func (b *Blobs) append(digest string, total, offset int64, chunk []byte) (int64, bool, error) {
-	if err := b.roomFor(digest); err != nil {
+	if err := errors.Join(b.roomFor(digest), b.roomOnDisk(total-b.partSize(digest))); err != nil {
 		return 0, false, err
 	}
 	f, err := os.OpenFile(b.part(digest), os.O_CREATE|os.O_RDWR, 0o644)
@@ -84,22 +99,54 @@ func (b *Blobs) append(digest string, total, offset int64, chunk []byte) (int64,
 	if at+int64(len(chunk)) > total {
 		return at, false, fmt.Errorf("%w: %d bytes at %d are more than the total of %d", ErrBlob, len(chunk), at, total)
 	}
+	sum, err := b.sumTo(digest, f, at)
+	if err != nil {
+		return at, false, err
+	}
 	if _, err := f.Write(chunk); err != nil {
 		return at, false, errors.Join(fmt.Errorf("store chunk: %w", err), f.Truncate(at))
 	}
-	if at += int64(len(chunk)); at < total {
+	sum.Write(chunk)
+	at += int64(len(chunk))
+	if sum.at = at; at < total {
 		return at, false, nil
 	}
-	return b.finish(digest, f, total)
+	return b.finish(digest, f, total, sum)
+}
+
+// sumTo gives the hash of what is stored of an upload.
+func (b *Blobs) sumTo(digest string, f *os.File, at int64) (*running, error) {
+	if sum := b.sums[digest]; sum != nil && sum.at == at {
+		return sum, nil
+	}
+	sum := &running{Hash: sha256.New(), at: at}
+	if _, err := io.Copy(sum, io.NewSectionReader(f, 0, at)); err != nil {
+		return nil, fmt.Errorf("read what is stored of the upload: %w", err)
+	}
+	b.sums[digest] = sum
+	return sum, nil
+}
+
+// fullest is how much of the disk may be used after an upload: from 90 % on the server takes no intents.
+const fullest = 0.88
+
+// roomOnDisk refuses what would fill the disk.
+func (b *Blobs) roomOnDisk(more int64) error {
+	var st unix.Statfs_t
+	if err := unix.Statfs(b.dir, &st); err != nil || st.Blocks == 0 {
+		return nil // it is not known; what does not fit is refused by the disk
+	}
+	size, free := int64(st.Blocks)*st.Bsize, int64(st.Bavail)*st.Bsize
+	if least := int64(float64(size) * (1 - fullest)); free-more < least {
+		return fmt.Errorf("%w: %d MiB more would leave less than %d MiB of the server's disk, which it needs for itself; %d MiB are free", ErrRoom, more>>20, least>>20, free>>20)
+	}
+	return nil
 }
 
 // finish verifies a blob that has all its bytes and gives it its final name.
-func (b *Blobs) finish(digest string, f *os.File, total int64) (int64, bool, error) {
-	hash := sha256.New()
-	if _, err := io.Copy(hash, io.NewSectionReader(f, 0, total)); err != nil {
-		return 0, false, fmt.Errorf("verify blob: %w", err)
-	}
-	if got := hex.EncodeToString(hash.Sum(nil)); got != digest {
+func (b *Blobs) finish(digest string, f *os.File, total int64, sum *running) (int64, bool, error) {
+	delete(b.sums, digest)
+	if got := hex.EncodeToString(sum.Sum(nil)); got != digest {
 		if err := os.Remove(b.part(digest)); err != nil {
 			return 0, false, fmt.Errorf("remove blob that is wrong: %w", err)
 		}
@@ -127,7 +174,10 @@ func (b *Blobs) roomFor(digest string) error {
 	for _, p := range parts {
 		if info, err := os.Stat(p); err == nil && time.Since(info.ModTime()) < partAge {
 			live++
-		} else if err := os.Remove(p); err != nil {
+			continue
+		}
+		delete(b.sums, strings.TrimSuffix(filepath.Base(p), ".part"))
+		if err := os.Remove(p); err != nil {
 			return fmt.Errorf("forget old upload: %w", err)
 		}
 	}

@@ -59,9 +59,12 @@ func (s *Service) putBlob(_ context.Context, m *nats.Msg) any {
 	at, done, err := s.cfg.Blobs.Write(digest, total, offset, m.Data)
 	if err != nil {
 		code := events.CodeUnavailable
-		if errors.Is(err, ErrBlob) {
+		switch {
+		case errors.Is(err, ErrBlob):
 			code = events.CodeInvalid
-		} else {
+		case errors.Is(err, ErrRoom):
+			code = events.CodeNoCapacity
+		default:
 			s.cfg.Log.Error("store blob", "sha256", digest, "error", err)
 		}
 		o := refusal(code, "%v", err)

@@ -52,6 +52,20 @@ func TestBlobIsResumedAndVerified(t *testing.T) {
 	}
 }
 
+// TestBlobWithoutRoom: what would fill the server's disk is refused before anything of it is stored.
+func TestBlobWithoutRoom(t *testing.T) {
+	b, err := OpenBlobs(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.roomOnDisk(1 << 60); !errors.Is(err, ErrRoom) {
+		t.Fatalf("an exbibyte: %v", err)
+	}
+	if err := b.roomOnDisk(1); err != nil {
+		t.Fatalf("a byte: %v", err)
+	}
+}
+
 func TestBlobThatIsWrong(t *testing.T) {
 	dir := t.TempDir()
 	b, err := OpenBlobs(dir)

@@ -6,7 +6,7 @@ import (
 	"cloudengine/events"
 )
 
-// named collects the files that the log names: blobs of templates and VMs that are there, and values of secrets.
+// named collects the files that the log names: blobs of templates and VMs that are there, and of volumes that are not filled yet, and values of secrets.
 type named struct {
 	by map[events.Ref][]string
 }
@@ -19,12 +19,14 @@ func (n *named) add(b *events.Block) {
 		for _, e := range r.Events {
 			switch d := e.Data.(type) {
 			case events.TemplateCreated:
-				n.by[e.Aggregate] = blobs(d.Kernel, d.Ramdisk)
+				n.by[e.Aggregate] = blobs(d.Kernel, d.Ramdisk, d.Disk)
 			case events.VMCreated:
 				n.by[e.Aggregate] = blobs(d.Kernel, d.Ramdisk)
+			case events.VolumeCreated:
+				n.by[e.Aggregate] = blobs(d.Source)
 			case events.SecretSet:
 				n.by[e.Aggregate] = []string{dataPrefix + "secrets/" + d.Name + ".sealed"}
-			case events.TemplateDeleted, events.VMDeleted:
+			case events.TemplateDeleted, events.VMDeleted, events.VolumeReady, events.VolumeDeleted:
 				delete(n.by, e.Aggregate)
 			}
 		}

@@ -45,6 +45,8 @@ func TestMain(m *testing.M) {
 //	eventually COMMAND…       repeat a cloudengine command until its standard output has the text before "--": TEXT -- COMMAND…
 //	sql STATEMENT…            send statements to the server's MariaDB, and print the first column of what they give
 //	metric NAME VALUE         wait until a metric of the server has a value
+//	disk FILE MIB             make the image of a disk
+//	publish URL DIGEST FILE   serve a file by HTTP, and set variables to its URL and its SHA-256
 //	env-parked VAR            set a variable to the id of the first parked object
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -70,6 +72,8 @@ func TestScripts(t *testing.T) {
 			"exitcode":   func(ts *testscript.TestScript, _ bool, args []string) { exitsWith(ts, args) },
 			"eventually": func(ts *testscript.TestScript, _ bool, args []string) { eventually(ts, args) },
 			"sql":        func(ts *testscript.TestScript, _ bool, args []string) { labOf(ts).sql(ts, args) },
+			"disk":       func(ts *testscript.TestScript, _ bool, args []string) { fakeDisk(ts, args) },
+			"publish":    func(ts *testscript.TestScript, _ bool, args []string) { publish(ts, args) },
 			"metric":     func(ts *testscript.TestScript, _ bool, args []string) { labOf(ts).metric(ts, args[0], args[1]) },
 			"env-parked": func(ts *testscript.TestScript, _ bool, args []string) { envParked(ts, args[0]) },
 			"tamper":     func(ts *testscript.TestScript, _ bool, args []string) { ts.Check(tamper(ts, args)) },

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"cloudengine/commands/api/client"
+	"cloudengine/commands/diskimage"
 	"cloudengine/events"
 
 	"github.com/spf13/cobra"
@@ -13,11 +14,12 @@ import (
 
 var templateColumns = []column{
 	field("NAME", "name"), optional("ACCOUNT", "account_name"), field("TYPE", "type"), memory("MIN-RAM", "min_memory_mib"),
-	field("KERNEL-BYTES", "kernel_size"), optional("RAMDISK-BYTES", "ramdisk_size"),
+	optional("KERNEL-BYTES", "kernel_size"), optional("RAMDISK-BYTES", "ramdisk_size"), optional("DISK-BYTES", "disk_bytes"),
 }
 
 var templateFields = append([]column{field("ID", "id")}, append(templateColumns[:len(templateColumns):len(templateColumns)],
-	field("KERNEL", "kernel_sha256"), optional("RAMDISK", "ramdisk_sha256"), optional("CMDLINE", "cmdline"),
+	optional("KERNEL", "kernel_sha256"), optional("RAMDISK", "ramdisk_sha256"), optional("CMDLINE", "cmdline"),
+	optional("DISK", "disk_sha256"), optional("DISK-PACKED-BYTES", "disk_size"),
 	field("CREATED", "created_at"), field("CHANGED-BY", "changed_by"))...)
 
 func (a *app) templateCommand() *cobra.Command {
@@ -37,11 +39,21 @@ func (a *app) templateImport() *cobra.Command {
 	var f intentFlags
 	t := templateFiles{}
 	cmd := &cobra.Command{
-		Use: "import NAME", Short: "Upload a kernel and a ramdisk and make a template of them", Args: cobra.ExactArgs(1),
-		Long: `Upload a kernel and a ramdisk and make a template of them. An upload that broke off goes on where it ended; what the server has
-is not sent again. Without --account the template is for all accounts.`,
-		Example: "  cloudengine template import guest --kernel bin/guest/vmlinux --ramdisk bin/guest/guest.img --cmdline console=hvc0 --min-ram 96MiB",
+		Use: "import NAME", Short: "Upload a kernel and a ramdisk, or the image of a disk, and make a template of them", Args: cobra.ExactArgs(1),
+		Long: `Upload a kernel and a ramdisk, or the image of a disk, and make a template of them. An upload that broke off goes on where it ended; what
+the server has is not sent again. Without --account the template is for all accounts.
+
+The image of a disk is raw or qcow2, plain or packed by gzip, xz or zstd: what it is is found out by what is in it. It is packed anew
+for the server (raw, zstd), in a temporary file in the user's cache directory. From a URL it is downloaded there, goes on where an earlier
+download broke off, and must have the digest that --sha256 gives. Volumes are made from it (volume create --template), and VMs boot from
+those (vm create --template NAME --pool POOL).`,
+		Example: `  cloudengine template import guest --kernel bin/guest/vmlinux --ramdisk bin/guest/guest.img --cmdline console=hvc0 --min-ram 96MiB
+  cloudengine template import debian --disk debian-12-genericcloud-amd64.qcow2 --min-ram 256MiB
+  cloudengine template import debian --disk https://images.example.com/debian-12.qcow2 --sha256 DIGEST --min-ram 256MiB`,
 		RunE: func(cmd *cobra.Command, words []string) error {
+			if err := t.check(); err != nil {
+				return err
+			}
 			ctx := cmd.Context()
 			c, err := a.connect(ctx)
 			if err != nil {
@@ -60,8 +72,11 @@ is not sent again. Without --account the template is for all accounts.`,
 	fs.StringVar(&t.kernel, "kernel", "", "kernel file")
 	fs.StringVar(&t.ramdisk, "ramdisk", "", "ramdisk file")
 	fs.StringVar(&t.cmdline, "cmdline", "", "kernel command line")
+	fs.StringVar(&t.disk.file, "disk", "", "image of a disk instead: a file or an http(s) URL")
+	fs.StringVar(&t.disk.format, "format", diskimage.Auto, "format of that image: auto, raw or qcow2")
+	fs.StringVar(&t.disk.sha256, "sha256", "", "SHA-256 of the file at the URL")
 	fs.Var(&t.minRAM, "min-ram", "least memory of a VM that is made from it")
-	must(cmd.MarkFlagRequired("kernel"))
+	must(cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{diskimage.Auto, diskimage.Raw, diskimage.Qcow2}, cobra.ShellCompDirectiveNoFileComp)))
 	must(cmd.MarkFlagRequired("min-ram"))
 	return cmd
 }
@@ -70,15 +85,35 @@ is not sent again. Without --account the template is for all accounts.`,
 type templateFiles struct {
 	account, kernel, ramdisk, cmdline string
 	minRAM                            mebibytes
+	disk                              diskSource
+}
+
+// check finds what is wrong with flags before anything is done.
+func (t templateFiles) check() error {
+	switch {
+	case t.kernel == "" && t.disk.file == "":
+		return usagef("say what it is made of: --kernel, or --disk")
+	case t.disk.file == "":
+		return nil
+	case t.kernel != "" || t.ramdisk != "" || t.cmdline != "":
+		return usagef("a template of a disk has no --kernel, --ramdisk and --cmdline: they are on the disk")
+	}
+	return t.disk.check()
 }
 
 func (a *app) importTemplate(ctx context.Context, c *client.Client, f *intentFlags, name string, t templateFiles) (events.Answer, error) {
-	args := map[string]any{"name": name, "type": "kernel", "min_memory_mib": int(t.minRAM)}
+	args := map[string]any{"name": name, "type": events.TemplateKernel, "min_memory_mib": int(t.minRAM)}
 	if t.account != "" {
 		args["account"] = t.account
 	}
 	if t.cmdline != "" {
 		args["cmdline"] = t.cmdline
+	}
+	if t.disk.file != "" {
+		if err := a.diskArgs(ctx, c, t.disk, args); err != nil {
+			return events.Answer{}, err
+		}
+		return a.send(ctx, c, f, intent{events.KindTemplate, "create", args, "", name})
 	}
 	for field, path := range map[string]string{"kernel": t.kernel, "ramdisk": t.ramdisk} {
 		if path == "" {

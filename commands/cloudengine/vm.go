@@ -21,7 +21,7 @@ var vmColumns = []column{
 var vmFields = []column{
 	field("ID", "id"), field("NAME", "name"), field("ACCOUNT", "account_name"), state, field("WANTED", "wanted"),
 	memory("RAM", "memory_mib"), field("VCPUS", "vcpus"), field("WEIGHT", "weight"), field("TYPE", "type"),
-	field("TEMPLATE", "template_name"), optional("CMDLINE", "cmdline"), optional("HOST", "host_name"), optional("EPOCH", "epoch"),
+	field("TEMPLATE", "template_name"), field("BOOTS-FROM", "boots_from"), optional("SSH-KEYS", "ssh_keys"), optional("CMDLINE", "cmdline"), optional("HOST", "host_name"), optional("EPOCH", "epoch"),
 	optional("MAX-VCPUS", "max_vcpus"), sizes,
 	onHost("DOMAIN-ID", "domid"), onHost("DOMAIN-STATE", "domain_state"), onHost("DOMAIN-RAM-MIB", "domain_memory_mib"), onHost("DOMAIN-VCPUS", "domain_vcpus"),
 	onHost("DOMAIN-WEIGHT", "domain_weight"), optional("RUNNING-SINCE", "running_since"), optional("UNKNOWN-SINCE", "unknown_since"),
@@ -64,6 +64,9 @@ type newVM struct {
 	name, typ, template, cmdline string
 	ram                          mebibytes
 	vcpus, maxVCPUs              int
+	pool                         string
+	diskSize                     mebibytes
+	keys                         []string // files
 }
 
 func (a *app) vmCreate() *cobra.Command {
@@ -71,8 +74,12 @@ func (a *app) vmCreate() *cobra.Command {
 	var v newVM
 	cmd := &cobra.Command{
 		Use: "create NAME", Short: "Create a VM; it is stopped", Args: cobra.ExactArgs(1),
+		Long: `Create a VM; it is stopped. From the template of a disk it boots from its disk xvda: with --pool that disk is made from the template
+and attached in the same step, under the VM's name; without, it is yours to make (volume create --template) and to attach. Its guest is
+told the VM's name and the keys of --ssh-key (cloud-init, NoCloud).`,
 		Example: `  cloudengine vm create web1 --account demo --ram 4GiB --template guest
-  cloudengine vm create web2 --account demo --ram 128MiB --vcpus 1 --type pvh --template guest --id order-4711`,
+  cloudengine vm create web2 --account demo --ram 128MiB --vcpus 1 --type pvh --template guest --id order-4711
+  cloudengine vm create web3 --account demo --ram 1GiB --type pvh --template debian --pool gold --disk-size 8GiB --ssh-key ~/.ssh/id_ed25519.pub --wait`,
 		RunE: func(cmd *cobra.Command, words []string) error {
 			c, err := a.connect(cmd.Context())
 			if err != nil {
@@ -91,7 +98,11 @@ func (a *app) vmCreate() *cobra.Command {
 	fs.StringVar(&v.typ, "type", events.TypePV, "pv, pvh or hvm (an emulated machine: its template's kernel must be a bzImage)")
 	fs.StringVar(&v.template, "template", "", "template that it is made from")
 	fs.StringVar(&v.cmdline, "cmdline", "", "kernel command line instead of the template's")
+	fs.StringVar(&v.pool, "pool", "", "pool in which its disk is made, from a template of a disk")
+	fs.Var(&v.diskSize, "disk-size", "size of that disk; left out: that of the template's image")
+	fs.StringArrayVar(&v.keys, "ssh-key", nil, "`file` with SSH public keys that its guest admits; may be given several times")
 	a.completeFlag(cmd, "template", events.KindTemplate)
+	a.completeFlag(cmd, "pool", events.KindPool)
 	must(cmd.MarkFlagRequired("ram"))
 	must(cmd.MarkFlagRequired("template"))
 	return cmd
@@ -118,6 +129,9 @@ func (a *app) createVM(ctx context.Context, c *client.Client, f *intentFlags, v 
 	}
 	if v.cmdline != "" {
 		args["cmdline"] = v.cmdline
+	}
+	if err := a.diskOf(ctx, c, v, args); err != nil {
+		return err
 	}
 	_, err = a.send(ctx, c, f, intent{events.KindVM, "create", args, "", v.name})
 	return err

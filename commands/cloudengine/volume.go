@@ -15,7 +15,8 @@ var volumeColumns = []column{
 }
 
 var volumeFields = append([]column{field("ID", "id")}, append(volumeColumns[:len(volumeColumns):len(volumeColumns)],
-	field("ARRAY", "array"), field("EXTENTS", "extents"), field("SEGMENTS", "segments"), field("CREATED", "created_at"), field("CHANGED-BY", "changed_by"))...)
+	field("ARRAY", "array"), field("EXTENTS", "extents"), field("SEGMENTS", "segments"), optional("TEMPLATE", "template"), optional("IMAGE", "source_sha256"),
+	optional("IMAGE-BYTES", "source_bytes"), field("CREATED", "created_at"), field("CHANGED-BY", "changed_by"))...)
 
 func (a *app) volumeCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "volume", Short: "Disks that VMs have: stored in several copies, and kept when a VM moves"}
@@ -33,12 +34,16 @@ func (a *app) volumeCommand() *cobra.Command {
 
 func (a *app) volumeCreate() *cobra.Command {
 	var f intentFlags
-	var pool string
+	var pool, template string
 	var size mebibytes
 	cmd := &cobra.Command{
-		Use: "create NAME", Short: "Make a volume; its size is rounded up to whole extents", Args: cobra.ExactArgs(1),
-		Example: "  cloudengine volume create data1 --account demo --pool gold --size 10GiB --wait",
+		Use: "create NAME", Short: "Make a volume, empty or from a template; its size is rounded up to whole extents", Args: cobra.ExactArgs(1),
+		Example: `  cloudengine volume create data1 --account demo --pool gold --size 10GiB --wait
+  cloudengine volume create root1 --account demo --pool gold --template debian --wait`,
 		RunE: func(cmd *cobra.Command, words []string) error {
+			if size == 0 && template == "" {
+				return usagef("say its --size, or the --template whose image it is as large as")
+			}
 			return a.make(cmd.Context(), &f, events.KindVolume, words[0], func(ctx context.Context, c *client.Client) (any, error) {
 				account, err := a.accountID(ctx, c)
 				if err == nil && account == "" {
@@ -48,15 +53,28 @@ func (a *app) volumeCreate() *cobra.Command {
 					return nil, err
 				}
 				id, err := a.idOf(ctx, c, events.KindPool, pool)
-				return map[string]any{"account": account, "name": words[0], "pool": id, "size_mib": int(size)}, err
+				if err != nil {
+					return nil, err
+				}
+				args := map[string]any{"account": account, "name": words[0], "pool": id, "size_mib": int(size)}
+				if template != "" {
+					t, err := a.templateFor(ctx, c, account, template)
+					if err != nil {
+						return nil, err
+					}
+					args["template"] = t.text("id")
+				}
+				return args, nil
 			})
 		},
 	}
 	f.add(cmd)
 	cmd.Flags().StringVar(&pool, "pool", "", "pool that it is stored in")
-	cmd.Flags().Var(&size, "size", "size, such as 10GiB")
+	cmd.Flags().Var(&size, "size", "size, such as 10GiB; with --template left out: that of its image")
+	cmd.Flags().StringVar(&template, "template", "", "template of a disk, whose image the volume begins with")
+	a.completeFlag(cmd, "template", events.KindTemplate)
+	a.completeFlag(cmd, "pool", events.KindPool)
 	must(cmd.MarkFlagRequired("pool"))
-	must(cmd.MarkFlagRequired("size"))
 	return cmd
 }
 

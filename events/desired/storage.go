@@ -82,11 +82,12 @@ type Leg struct {
 
 // Volume is what the owner of an array does for a volume: keep its record, fill it from its source, and wipe it in the end.
 type Volume struct {
-	Volume   events.VolumeID  `json:"volume"`
-	Segments []events.Segment `json:"segments"`        // in the order of the volume
-	Source   events.Blob      `json:"source,omitzero"` // image that is copied onto it first
-	Keep     int              `json:"keep,omitempty"`  // extents from its beginning on that were ready once: never zeroed or filled again
-	Want     string           `json:"want"`            // There, or Absent: wipe it
+	Volume      events.VolumeID  `json:"volume"`
+	Segments    []events.Segment `json:"segments"`               // in the order of the volume
+	Source      events.Blob      `json:"source,omitzero"`        // image that is unpacked onto it first: one stream of Zstandard
+	SourceBytes int64            `json:"source_bytes,omitempty"` // that the image has when it is unpacked; what follows is zero
+	Keep        int              `json:"keep,omitempty"`         // extents from its beginning on that were ready once: never zeroed or filled again
+	Want        string           `json:"want"`                   // There, or Absent: wipe it
 }
 
 // Path tells a host that it needs an array: from all these proxies.

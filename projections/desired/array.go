@@ -117,7 +117,7 @@ func (c *change) volumesOf(id events.ArrayID) []document.Volume {
 		if x.data.Array != id {
 			continue
 		}
-		d := document.Volume{Volume: v, Segments: x.segments, Source: x.data.Source, Keep: extents(x.ready), Want: document.There}
+		d := document.Volume{Volume: v, Segments: x.segments, Source: x.data.Source, SourceBytes: x.data.SourceBytes, Keep: extents(x.ready), Want: document.There}
 		if x.deleted {
 			d.Want = document.Absent
 		}

@@ -270,7 +270,23 @@ func (v *vm) render(id events.VMID) document.Domain {
 	}
 	return document.Domain{VM: id, Name: v.data.Name, Account: v.data.Account, Want: want, Epoch: g.epoch, Restarts: v.restarts, Type: v.data.Type,
 		VCPUs: g.size.VCPUs, MemoryMiB: g.size.MemoryMiB, Weight: weight(g.size.MemoryMiB), Resizes: g.size.Resizes, MaxVCPUs: g.max, Kernel: v.data.Kernel, Ramdisk: v.data.Ramdisk,
-		Cmdline: v.data.Cmdline, Adopt: g.adopt}
+		Cmdline: v.data.Cmdline, Adopt: g.adopt, Boot: boots(v.data.Boot), Seed: v.seed()}
+}
+
+// boots gives the document's word for what a VM boots from.
+func boots(boot string) string {
+	if boot == events.BootDisk {
+		return document.BootDisk
+	}
+	return ""
+}
+
+// seed gives what the guest is told of itself. One that does not boot from its disk has nobody to read it.
+func (v *vm) seed() *document.Seed {
+	if v.data.Boot != events.BootDisk {
+		return nil
+	}
+	return &document.Seed{Hostname: v.data.Name, Keys: v.data.Keys}
 }
 
 // weight is commands.Weight: the credit scheduler's weight follows RAM, a unit for each GiB, rounded up.
@@ -297,12 +313,20 @@ func (c *change) put(m events.MachineID, boot string, kind events.Kind, id strin
 	if have, ok := c.f.docs[subject]; ok && have.Boot == boot && string(have.Body) == string(b) {
 		return
 	}
-	version := document.Version
-	if d, ok := body.(document.Domain); ok && len(d.Disks) > 0 {
-		version = document.VersionDisks
-	}
-	c.f.docs[subject] = &document.Document{Version: version, Machine: m, Boot: boot, Kind: kind, ID: id, Generation: c.generation(), Body: b}
+	c.f.docs[subject] = &document.Document{Version: versionOf(body), Machine: m, Boot: boot, Kind: kind, ID: id, Generation: c.generation(), Body: b}
 	c.changed = append(c.changed, subject)
+}
+
+// versionOf gives the lowest version of a document that can say this.
+func versionOf(body any) int {
+	d, ok := body.(document.Domain)
+	switch {
+	case ok && (d.Boot != "" || d.Seed != nil):
+		return document.VersionBoot
+	case ok && len(d.Disks) > 0:
+		return document.VersionDisks
+	}
+	return document.Version
 }
 
 func (c *change) generation() events.Generation {

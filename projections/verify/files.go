@@ -15,7 +15,7 @@ type NamedBlob struct {
 	For string // such as "kernel of template debian"
 }
 
-// Blobs lists the files that templates and the documents of domains need, each once, by digest.
+// Blobs lists the files that templates, volumes that are not filled yet, and the documents of domains need, each once, by digest.
 func (c *Cloud) Blobs() []NamedBlob {
 	all := map[string]NamedBlob{}
 	add := func(digest string, size int64, what string) {
@@ -24,9 +24,19 @@ func (c *Cloud) Blobs() []NamedBlob {
 		}
 	}
 	for _, t := range rows[projections.Template](c, events.KindTemplate) {
-		add(t.KernelSHA256, t.KernelSize, "kernel of template "+t.Name)
+		if t.KernelSHA256 != nil && t.KernelSize != nil {
+			add(*t.KernelSHA256, *t.KernelSize, "kernel of template "+t.Name)
+		}
+		if t.DiskSHA256 != nil && t.DiskSize != nil {
+			add(*t.DiskSHA256, *t.DiskSize, "disk of template "+t.Name)
+		}
 		if t.RamdiskSHA256 != nil && t.RamdiskSize != nil {
 			add(*t.RamdiskSHA256, *t.RamdiskSize, "ramdisk of template "+t.Name)
+		}
+	}
+	for _, v := range rows[projections.Volume](c, events.KindVolume) {
+		if v.State == projections.VolumeMaking && v.Source != nil && v.SourceSize != nil { // its template may be deleted
+			add(*v.Source, *v.SourceSize, "image of volume "+v.Name)
 		}
 	}
 	c.Docs.Each(func(_ string, d document.Document) {

@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"cloudengine/commands"
+	"cloudengine/events"
 )
 
 // A rule says of a field what its Go type and comment do not: the tests hold it against commands.Check. Limits apply to what is sent to us
@@ -52,11 +53,13 @@ var rules = map[string]rule{
 	"commands.SetSecret.Name":           named("name, by which a machine's BMC refers to it"),
 	"commands.SetSecret.Fingerprint":    {says: "keyed digest of the value, made by the server: says nothing about it", pattern: `^[a-z0-9_-]{1,64}$`},
 	"commands.CreateTemplate.Name":      named("name, unique in its account"),
-	"commands.CreateTemplate.Type":      {says: "kind of the template", pattern: "^kernel$"},
-	"commands.CreateTemplate.Kernel":    {says: "kernel, uploaded before"},
-	"commands.CreateTemplate.Ramdisk":   {says: "ramdisk, uploaded before; leave it out if there is none"},
+	"commands.CreateTemplate.Type":      {says: "what it is made of", values: "events.TemplateKernel"},
+	"commands.CreateTemplate.Kernel":    {says: "kernel, uploaded before; type kernel alone"},
+	"commands.CreateTemplate.Ramdisk":   {says: "ramdisk, uploaded before; leave it out if there is none; type kernel alone"},
 	"commands.CreateTemplate.Cmdline":   {says: "kernel's command line, unless the VM has its own: printable ASCII without quotes and backslashes", pattern: cmdlinePattern, maxLength: count(1024)},
 	"commands.CreateTemplate.MinMemory": {says: "least RAM of a VM that is made from it, in MiB", min: "1", max: n(limits.MemoryMiB)},
+	"commands.CreateTemplate.Disk":      {says: "image, uploaded before: one stream of Zstandard; type disk alone"},
+	"commands.CreateTemplate.DiskBytes": {says: "size of the image when it is unpacked, a multiple of 512; type disk alone", min: "0", max: n(commands.MaxImageBytes)},
 	"commands.AddMachine.Name":          named("name, unique among machines"),
 	"commands.AddMachine.MACs":          {pattern: macPattern, minItems: count(1), maxItems: count(16)},
 	"commands.AddMachine.Serial":        {maxLength: count(64)},
@@ -78,6 +81,9 @@ var rules = map[string]rule{
 	"commands.CreateVM.Template":        {says: "id of the template; what it holds now is kept with the VM"},
 	"commands.CreateVM.Cmdline":         {says: "kernel's command line; left out: the template's", pattern: cmdlinePattern, maxLength: count(1024)},
 	"commands.CreateVM.MaxVCPUs":        {min: "0", max: n(limits.VCPUs)},
+	"commands.CreateVM.Keys":            {pattern: commands.KeyForm, maxItems: count(16), maxLength: count(4096)},
+	"commands.CreateVM.Pool":            {says: "pool in which its disk is made from the template, which must be of type disk; left out: no disk is made"},
+	"commands.CreateVM.DiskMiB":         {says: "size of that disk in MiB; 0 or left out: as large as the template's image", min: "0", max: "67108864"},
 	"commands.ResizeVM.MemoryMiB":       {says: "RAM in MiB; 0 or left out: as it is", min: "0", max: n(limits.MemoryMiB)},
 	"commands.ResizeVM.VCPUs":           {says: "virtual CPUs; 0 or left out: as they are", min: "0", max: n(limits.VCPUs)},
 	"commands.ResizeVM.MaxVCPUs":        {says: "up to which vCPUs can be added while it runs, from its next start on; 0 or left out: as it is", min: "0", max: n(limits.VCPUs)},
@@ -89,9 +95,11 @@ var rules = map[string]rule{
 	"events.TemplateCreated.Kernel":        {says: "kernel"},
 	"events.TemplateCreated.Ramdisk":       {says: "ramdisk, if there is one"},
 	"events.TemplateCreated.Cmdline":       {says: "kernel's command line"},
+	"events.TemplateCreated.Type":          {says: "what it is made of", values: "events.TemplateKernel", open: true},
+	"events.VMCreated.Boot":                {says: "what the guest boots from: disk; left out: its kernel", open: true},
 	"events.TemplateCreated.MinMemory":     {says: "least RAM of a VM that is made from it, in MiB"},
 	"events.Blob.SHA256":                   {says: "SHA-256 (hex) of the file: its name", pattern: sha256Pattern},
-	"events.Blob.Size":                     {says: "bytes", min: "1", max: n(1 << 30)},
+	"events.Blob.Size":                     {says: "bytes", min: "1", max: n(events.MaxBlob)},
 	"events.BMC.Address":                   {pattern: "^" + hostPattern + ":" + portPattern + "$"},
 	"events.BMC.User":                      {says: "user at the BMC, at most 16 bytes", pattern: `^[\s\S]{1,16}$`},
 	"events.BMC.Secret":                    {pattern: limits.Name},
@@ -173,6 +181,7 @@ var rules = map[string]rule{
 	"desired.Domain.Type":                  {says: "domain type", values: "events.TypePV"},
 	"desired.Domain.MemoryMiB":             {says: "RAM in MiB"},
 	"desired.Domain.VCPUs":                 {says: "virtual CPUs"},
+	"desired.Seed.Hostname":                {says: "name of the VM"},
 	"desired.Orphan.UUID":                  {says: "UUID of the domain", format: "uuid"},
 	"desired.Orphan.Want":                  {says: "always absent"},
 	"events.MachineBootServed.TokenSHA256": {says: digestOfToken},

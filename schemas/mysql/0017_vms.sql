@@ -35,6 +35,8 @@ CREATE TABLE vms (
   `unknown_since` DATETIME(6) NULL COMMENT 'UTC',
   `stale_host` CHAR(36) CHARACTER SET ascii COLLATE ascii_bin NULL COMMENT 'host on which a domain of an older epoch was found and is being destroyed',
   `message` MEDIUMTEXT NULL COMMENT 'last step that failed',
+  `boots_from` VARCHAR(16) CHARACTER SET ascii COLLATE ascii_bin NOT NULL COMMENT 'kernel (of its template) or disk (xvda)',
+  `ssh_keys` JSON NULL COMMENT 'SSH public keys that its guest is told; NULL: it boots from a kernel',
   `created_at` DATETIME(6) NOT NULL COMMENT 'UTC',
   `changed_by` BIGINT UNSIGNED NOT NULL COMMENT 'number of the decision that last changed the row',
   `changed_at` DATETIME(6) NOT NULL COMMENT 'time of that decision, UTC',

@@ -113,7 +113,7 @@ func newChain(a *agent) *chain {
 		}
 		w := &proxy.Worker{
 			Boot: a.conf.BootID, Initiator: storageNodes{logins()}, Target: &arrayExports{machine: a.machine, system: target(), links: c.fabric.Links},
-			Name: initiatorName, Wake: c.wake, Log: a.log.With("part", "arrays"),
+			Name: initiatorName, Fetch: images{base: a.conf.HTTP, pause: time.Second}.Fetch, Wake: c.wake, Log: a.log.With("part", "arrays"),
 		}
 		addLoop(c, "arrays", w, nil)
 		c.others = append(c.others, func(ctx context.Context) error { return w.Run(ctx, storageInterval) })

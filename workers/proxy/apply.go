@@ -62,7 +62,7 @@ func (w *Worker) applyToRunning(ctx context.Context, id events.ArrayID, s worker
 	case stepZero:
 		return w.zero(ctx, id, s)
 	case stepFill:
-		return w.fill(ctx, id, s)
+		return w.fill(ctx, s)
 	case stepRecord:
 		n, err := numbers(s, "start", "extent")
 		if err != nil {
@@ -217,31 +217,6 @@ func (w *Worker) zero(ctx context.Context, id events.ArrayID, s workers.Step) er
 	defer w.mu.Unlock()
 	w.zeroed[s.Params["key"]] = int(n[2])
 	return nil
-}
-
-func (w *Worker) fill(ctx context.Context, id events.ArrayID, s workers.Step) error {
-	n, err := numbers(s, "size")
-	if err != nil {
-		return err
-	}
-	var runs []Run
-	if err := json.Unmarshal([]byte(s.Params["runs"]), &runs); err != nil {
-		return workers.Permanent(fmt.Errorf("read runs: %w", err))
-	}
-	if w.Fetch == nil {
-		return workers.Permanent(errors.New("fetch a blob: there is no way to"))
-	}
-	blob := events.Blob{SHA256: s.Params["sha256"], Size: n[0]}
-	from, err := w.Fetch(ctx, blob)
-	if err != nil {
-		return fmt.Errorf("fetch blob %s: %w", blob.SHA256, err)
-	}
-	defer from.Close()
-	sum := newChecked(from)
-	if err := w.Blocks.Fill(ctx, dm.Path(FrontName(id)), runs, sum, blob.Size); err != nil {
-		return err
-	}
-	return sum.check(blob)
 }
 
 // book writes records.

@@ -15,6 +15,8 @@
 //   - All is found again from the kernel and the disks; what is in memory only delays, or makes a check stricter.
 //   - Extents that a volume gets are zeroed before the volume is ready; what was ready once (Keep), or is recorded, is never zeroed until the
 //     volume is deleted. Nothing is written to extents that the records give to another volume.
+//   - A volume that is made from an image has a record, and so is ready, only after the whole image was written and its digest and size were
+//     right. A filling that fails or is cut off begins again with zeroing, because blocks of zeroes are not written.
 //
 // It does not: decide who owns an array, fence anybody, repair a split (it reports it), or activate anything by LVM.
 package proxy

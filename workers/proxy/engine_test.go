@@ -43,7 +43,7 @@ func newEngine(w *world) *engine {
 func (e *engine) restart() {
 	e.w.killIn = 0
 	e.worker = &proxy.Worker{Boot: boot, Initiator: e.w, Target: target{e.w}, Arrays: arrays{e.w}, Mapper: mapper{e.w}, Records: records{e.w}, Blocks: blocks{e.w},
-		Name: func(_ string, p desired.Peer) (string, error) { return "i-" + string(p.Machine), nil }, Now: e.clock.Now}
+		Name: func(_ string, p desired.Peer) (string, error) { return "i-" + string(p.Machine), nil }, Now: e.clock.Now, Fetch: e.w.fetch}
 }
 
 func (e *engine) offer(kind events.Kind, id string, body any) desired.Document {

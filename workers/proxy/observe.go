@@ -57,6 +57,7 @@ func (w *Worker) Observe(ctx context.Context) (Observed, error) {
 	for k, n := range w.zeroed {
 		o.Zeroed[k] = n
 	}
+	o.Fills = w.fillsNow()
 	for id, n := range w.floor {
 		o.Floor[id] = n
 	}
@@ -181,13 +182,18 @@ func (w *Worker) changed(id events.ArrayID) {
 	w.records[id] = c
 }
 
-// forget drops what was zeroed of an array: it is being brought up, and another may have written it.
+// forget drops what was zeroed and filled of an array: it is being brought up, and another may have written it.
 func (w *Worker) forget(id events.ArrayID) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for k := range w.zeroed {
 		if len(k) > len(id) && k[:len(id)] == string(id) {
 			delete(w.zeroed, k)
+		}
+	}
+	for k := range w.fills {
+		if len(k) > len(id) && k[:len(id)] == string(id) {
+			w.dropFill(k)
 		}
 	}
 	c := w.records[id]

@@ -24,6 +24,7 @@ type Observed struct {
 	Supers   map[string]Super // by kernel name of a LUN
 	Records  map[events.ArrayID]RecordRead
 	Zeroed   map[string]int            // extents of what is being zeroed that are done, by progress key
+	Fills    map[string]Fill           // how far volumes are filled, by progress key
 	Floor    map[events.ArrayID]uint64 // event count that was seen in this boot
 	Ages     map[string]time.Duration  // how long what a key names has been so
 	Fetches  bool                      // blobs can be had

@@ -3,6 +3,7 @@ package proxy
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"cloudengine/events"
@@ -97,7 +98,7 @@ func (p *planner) volumes() {
 		p.note("its records say extents of %d MiB from MiB %d on: that is not what the document says", r.ExtentMiB, r.StartMiB)
 		return
 	}
-	for _, v := range w.Volumes {
+	for _, v := range lastFills(w.Volumes) {
 		if why := p.refuse(v, r.Record); why != "" {
 			p.note("volume %s: %s", v.Volume, why)
 			continue
@@ -109,6 +110,22 @@ func (p *planner) volumes() {
 			p.wipe(v, r.Volumes[v.Volume])
 		}
 	}
+}
+
+// fills says whether a volume is made from an image.
+func fills(v desired.Volume) bool { return v.Source != (events.Blob{}) }
+
+// lastFills puts those behind that are made from an image: they take long, and others need not wait for them.
+func lastFills(all []desired.Volume) []desired.Volume {
+	return slices.SortedStableFunc(slices.Values(all), func(a, b desired.Volume) int {
+		switch {
+		case fills(a) == fills(b):
+			return 0
+		case fills(b):
+			return -1
+		}
+		return 1
+	})
 }
 
 // refuse says why nothing may be done for a volume: its extents are another's, or none of this array. (I3)
@@ -146,10 +163,19 @@ func (p *planner) keep(v desired.Volume, have []events.Segment) {
 		return
 	}
 	clean := max(total(have), v.Keep) // those hold data, or are zeroed
-	fill := v.Source != (events.Blob{}) && clean == 0
-	if fill && !p.seen.Fetches {
-		p.note("volume %s: its image cannot be fetched here yet", v.Volume)
-		return
+	fill := fills(v) && clean == 0
+	if fill {
+		if why := p.unfillable(v); why != "" {
+			p.note("volume %s is not filled: %s", v.Volume, why)
+			return
+		}
+		f := p.seen.Fills[progressKey(p.v.id, v.Volume, "filled")]
+		if f.Err != "" {
+			p.note("volume %s is not filled: %s", v.Volume, f.Err)
+		}
+		if f.Wait {
+			return
+		}
 	}
 	p.zero(v, "new", clean)
 	if fill {
@@ -194,20 +220,6 @@ func (p *planner) zero(v desired.Volume, what string, from int) {
 func (p *planner) run(s events.Segment) Run {
 	w := p.v.wish
 	return Run{Offset: (int64(w.StartMiB) + int64(s.Start)*int64(w.ExtentMiB)) << 20, Length: int64(s.Count) * int64(w.ExtentMiB) << 20}
-}
-
-func (p *planner) fill(v desired.Volume) {
-	var runs []Run
-	for _, s := range v.Segments {
-		runs = append(runs, p.run(s))
-	}
-	body, err := json.Marshal(runs)
-	if err != nil {
-		p.note("encode runs: %v", err)
-		return
-	}
-	p.do(stepFill, "volume "+string(v.Volume)+" is made from a template", "volume", string(v.Volume), "runs", string(body), "sha256", v.Source.SHA256,
-		"size", strconv.FormatInt(v.Source.Size, 10))
 }
 
 // book changes the record of a volume that has so many extents.

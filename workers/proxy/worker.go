@@ -38,6 +38,7 @@ type Worker struct {
 	ages    map[string]time.Time
 	floor   map[events.ArrayID]uint64
 	zeroed  map[string]int
+	fills   map[string]*filling // by progress key
 	records map[events.ArrayID]cached
 }
 
@@ -52,6 +53,7 @@ type cached struct {
 func (w *Worker) init() {
 	w.once.Do(func() {
 		w.ages, w.floor, w.zeroed = map[string]time.Time{}, map[events.ArrayID]uint64{}, map[string]int{}
+		w.fills = map[string]*filling{}
 		w.records = map[events.ArrayID]cached{}
 		if w.Arrays == nil {
 			w.Arrays = &md.Kernel{}
@@ -79,6 +81,7 @@ func (w *Worker) init() {
 func (w *Worker) Plan(docs []desired.Document, seen Observed) []workers.Plan {
 	w.init()
 	wishes := Decode(docs, w.Boot, w.Name)
+	w.dropFills(wishes)
 	seen.Ages = w.age(wishes, seen)
 	return PlanArrays(wishes, seen)
 }

@@ -40,6 +40,9 @@ type world struct {
 	mayZero     func(id events.ArrayID, extent int) string
 	wrong       []string
 
+	file  string // what the bytes of the array are kept in; empty: they are not
+	fetch proxy.Fetch
+
 	killIn int // calls until the agent dies; 0: it does not
 	after  bool
 	fail   func(call string) error
@@ -373,11 +376,19 @@ func (w blocks) Zero(_ context.Context, path string, offset, length int64) error
 			}
 			w.data[id][e] = "0"
 		}
-		return nil
+		return w.zeroFile(offset, length)
 	})
 }
 
-func (w blocks) Fill(context.Context, string, []proxy.Run, io.Reader, int64) error { return nil }
+// Fill writes to the file that stands for the array, if there is one.
+func (w blocks) Fill(ctx context.Context, _ string, runs []proxy.Run, from io.Reader, size int64) error {
+	return w.act("fill", func() error {
+		if w.file == "" {
+			return nil
+		}
+		return proxy.Direct{}.Fill(ctx, w.file, runs, from, size)
+	})
+}
 
 // clock is what the worker takes for the time.
 type clock struct{ now time.Time }

@@ -13,9 +13,9 @@ import (
 // Limits.
 const (
 	Chunk      = 128 << 10 // bytes of a blob that a client sends in one message; at most events.MaxRequest are taken
-	MaxBlob    = 1 << 30   // bytes of a blob
-	MaxSecret  = 64 << 10  // bytes of a secret's value
-	MaxConsole = 64 << 10  // bytes of a console in one answer
+	MaxBlob    = events.MaxBlob
+	MaxSecret  = 64 << 10 // bytes of a secret's value
+	MaxConsole = 64 << 10 // bytes of a console in one answer
 )
 
 // Headers of messages on put.<actor>.blob.
