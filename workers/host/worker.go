@@ -21,6 +21,7 @@ type Worker struct {
 	Store   Store
 	Blobs   Blobs
 	Disks   Disks  // nil: no domain with disks is made
+	Seeds   Seeds  // nil: no domain with a seed is made
 	TSCMode string // of PVH and HVM domains; empty leaves it to Xen
 	// Console says in which file the consoles of a name are kept; nil: HVM domains have no serial port.
 	Console func(name string) string
@@ -60,6 +61,11 @@ func (w *Worker) Observe(ctx context.Context) (Observed, error) {
 	var err error
 	if o.Models, err = w.Tools.DeviceModels(ctx); err != nil {
 		return Observed{}, err
+	}
+	if w.Seeds != nil {
+		if o.Seeds, err = w.Seeds.Have(ctx); err != nil {
+			return Observed{}, err
+		}
 	}
 	if o.Domains, err = w.Tools.List(ctx); err != nil {
 		return Observed{}, err
@@ -149,6 +155,11 @@ func (w *Worker) Apply(ctx context.Context, s workers.Step) error {
 	case stepDisk:
 		_, err := w.disks(ctx, s)
 		return err
+	case stepSeed:
+		_, err := w.seedDisk(ctx, s)
+		return err
+	case stepUnseed:
+		return w.unseed(ctx, s.Target)
 	case stepCreate:
 		return w.create(ctx, s)
 	case stepForget:
@@ -235,6 +246,11 @@ func (w *Worker) create(ctx context.Context, s workers.Step) error {
 	if c.Disks, err = w.disks(ctx, s); err != nil {
 		return err
 	}
+	seed, err := w.seedDisk(ctx, s)
+	if err != nil {
+		return err
+	}
+	c.Disks = append(c.Disks, seed...)
 	if c.Type == events.TypeHVM && w.Console != nil {
 		c.Console = w.Console(c.Name)
 	}
