@@ -53,6 +53,9 @@ type Loop struct {
 // Path is where the device lies.
 func (l Loop) Path() string { return "/dev/loop" + strconv.Itoa(l.Number) }
 
+// stands says whether the device is that of a seed that is all there.
+func (l Loop) stands() bool { return !l.Deleted && l.ReadOnly }
+
 func (l Loop) device() string { return fmt.Sprintf("%d:%d", l.Major, l.Minor) }
 
 func (d *Dir) loops() Loops {
@@ -83,11 +86,10 @@ func (d *Dir) Have(context.Context) ([]host.SeedDisk, error) {
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("list seeds: %w", err)
 	}
-	found, standing := map[string]string{}, map[string]bool{}
+	found := map[string]string{} // number of the device, by name
 	for _, f := range files {
 		if name, ok := d.nameOf(filepath.Join(d.Path, f.Name())); ok {
 			found[name] = ""
-			standing[name] = standing[name] || f.Name() == name+suffix
 		}
 	}
 	all, err := d.loops().List()
@@ -95,13 +97,14 @@ func (d *Dir) Have(context.Context) ([]host.SeedDisk, error) {
 		return nil, err
 	}
 	for _, l := range all {
-		if name, ok := d.nameOf(l.File); ok {
-			if _, known := found[name]; !known || standing[name] && !l.Deleted {
-				found[name] = l.device()
-			}
-			if !standing[name] {
-				found[name] = ""
-			}
+		name, ok := d.nameOf(l.File)
+		if !ok {
+			continue
+		}
+		if l.stands() {
+			found[name] = l.device()
+		} else if _, known := found[name]; !known {
+			found[name] = ""
 		}
 	}
 	out := make([]host.SeedDisk, 0, len(found))
@@ -206,7 +209,7 @@ func find(loops Loops, path string) (Loop, error) {
 		return Loop{}, err
 	}
 	for _, l := range all {
-		if l.File == path && !l.Deleted && l.ReadOnly {
+		if l.File == path && l.stands() {
 			return l, nil
 		}
 	}
