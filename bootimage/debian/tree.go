@@ -51,9 +51,22 @@ var unwanted = []string{
 // added are small files that the installation would overwrite or that packages have.
 var added = map[string]string{"etc/hostname": "debian\n", "etc/machine-id": ""}
 
+// masked are units of systemd that do nothing for a guest but take time at each start: file systems for tracing and huge pages that are
+// mounted when asked for, crash records of firmware, disks that repartition themselves, a login on a screen that there is not, and
+// cloud-init's stage for modules of which none is chosen.
+var masked = []string{
+	"dev-hugepages.mount", "sys-kernel-debug.mount", "sys-kernel-tracing.mount", "systemd-pstore.service", "systemd-repart.service",
+	"getty@tty1.service", "cloud-config.service",
+}
+
 // links of the tree: path and target.
-var links = map[string]string{
-	"etc/systemd/system/graphical.target.wants/cloudengine-ready.service": "/etc/systemd/system/cloudengine-ready.service",
+func links() map[string]string {
+	const units = "etc/systemd/system/"
+	out := map[string]string{units + "graphical.target.wants/cloudengine-ready.service": "/" + units + "cloudengine-ready.service"}
+	for _, unit := range masked {
+		out[units+unit] = "/dev/null"
+	}
+	return out
 }
 
 // finish makes the tree what the image holds.
@@ -77,7 +90,7 @@ func (b *builder) finish() error {
 			return fmt.Errorf("finish the tree: %w", err)
 		}
 	}
-	for path, target := range links {
+	for path, target := range links() {
 		at := filepath.Join(b.tree, path)
 		if err := errors.Join(os.MkdirAll(filepath.Dir(at), 0o755), os.Symlink(target, at)); err != nil {
 			return fmt.Errorf("finish the tree: %w", err)
