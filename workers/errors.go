@@ -31,10 +31,15 @@ func (p permanent) Unwrap() error { return p.error }
 // Permanent marks err as one that trying again cannot cure.
 func Permanent(err error) error { return permanent{err} }
 
+// IsPermanent says whether err was marked by Permanent.
+func IsPermanent(err error) bool {
+	var p permanent
+	return errors.As(err, &p)
+}
+
 // stepError wraps what Apply returned.
 func stepError(s Step, err error) *StepError {
-	var p permanent
-	return &StepError{Step: s, Permanent: errors.As(err, &p), Err: err}
+	return &StepError{Step: s, Permanent: IsPermanent(err), Err: err}
 }
 
 // ErrSuperseded says that a newer document for the object came while its plan was carried out. The rest of the plan is left undone.

@@ -6,7 +6,7 @@ import (
 )
 
 // This file is what HVM domains need in the image besides Xen's own tools: the device model (QEMU, one process for each domain, in the
-// control domain), the firmware that it and libxl load, and the users that it runs as.
+// control domain), the firmware that it and libxl load, and the users that it runs as; and the boot loaders of PV and PVH domains.
 //
 // Left out: option ROMs for network boot (domains have the paravirtual NIC alone, which has none), graphics adapters but the two
 // that libxl can ask for, keymaps but one (without any QEMU ends at once, and xl says only "Connection reset by peer").
@@ -17,8 +17,12 @@ const (
 	deviceModel        = "/usr/libexec/xen-qemu-system-i386"
 )
 
-// firmware are files that are taken as they are, by package. The paths are compiled into QEMU and libxl.
+// firmware are files that are taken as they are, by package. The paths are compiled into QEMU and libxl; those of the boot loaders are
+// known to workers/host.
 var firmware = map[string][]string{
+	// GRUB as the kernel of a PV and of a PVH domain: it reads /boot/grub/grub.cfg of the first of the domain's disks that has one, and
+	// starts what that says. Each is one file that holds all its modules.
+	"grub-xen-host":    {"/usr/lib/grub-xen/grub-x86_64-xen.bin", "/usr/lib/grub-xen/grub-i386-xen_pvh.bin"},
 	"xen-utils-4.17":   {"/usr/lib/xen-4.17/boot/hvmloader"},
 	"seabios":          {"/usr/share/seabios/bios-256k.bin", "/usr/share/seabios/vgabios-stdvga.bin", "/usr/share/seabios/vgabios-cirrus.bin"},
 	"qemu-system-data": {"/usr/share/qemu/linuxboot.bin", "/usr/share/qemu/linuxboot_dma.bin", "/usr/share/qemu/kvmvapic.bin", "/usr/share/qemu/keymaps/en-us"},

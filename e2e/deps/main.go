@@ -29,6 +29,8 @@ var packages = []struct{ name, why string }{
 	{"kmod", "module dependencies of the boot image (depmod)"},
 	{"git", "version of the build"},
 	{"dpkg", "the Debian package of a release (dpkg-deb)"},
+	{"mmdebstrap", "the Debian guest's root file system"},
+	{"e2fsprogs", "its file system (mke2fs)"},
 	{"systemd", "checking the unit in that package (systemd-analyze, systemd-sysusers)"},
 }
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"cloudengine/events"
+	"cloudengine/events/desired"
 	"cloudengine/workers"
 )
 
@@ -19,7 +20,7 @@ type Config struct {
 	MaxVCPUs  int // up to which vCPUs can be added while it runs; 0: VCPUs
 	MemoryMiB int
 	Weight    int    // of the credit scheduler; 0 = Xen's default of 256
-	Kernel    string // path
+	Kernel    string // path; of a boot loader, for a domain that boots from its disk
 	Ramdisk   string // path; may be empty
 	Cmdline   string
 	TSCMode   string // of a PVH or HVM domain; "native" keeps Xen from intercepting the TSC
@@ -60,8 +61,37 @@ func configOf(s workers.Step, tscMode string, path func(digest string) string) (
 		}
 		*to = int(n)
 	}
+	if err := c.boots(s, path); err != nil {
+		return Config{}, err
+	}
+	return c, c.check()
+}
+
+// BootLoaders are what a domain that boots from its disk is made with as its kernel, by type: files of the boot image. They find the guest's
+// own configuration on its disks, and start what that says. An HVM domain would be booted by its BIOS, which is not provided for.
+var BootLoaders = map[string]string{
+	events.TypePV:  "/usr/lib/grub-xen/grub-x86_64-xen.bin",
+	events.TypePVH: "/usr/lib/grub-xen/grub-i386-xen_pvh.bin",
+}
+
+// boots reads what a domain boots: files, with a command line that says to its guest who it is; or from its disk.
+func (c *Config) boots(s workers.Step, path func(digest string) string) error {
+	switch s.Params["boot"] {
+	case "":
+	case desired.BootDisk:
+		c.Kernel = BootLoaders[c.Type]
+		if c.Kernel == "" {
+			return fmt.Errorf("boot a domain of type %q from its disk: %w", c.Type, errConfig)
+		}
+		if !strings.Contains(" "+s.Params["disks"], " "+events.SlotPrimary+"=") {
+			return fmt.Errorf("boot from disk without a disk as %s: %w", events.SlotPrimary, errConfig)
+		}
+		return nil
+	default:
+		return fmt.Errorf("boot %q: %w", s.Params["boot"], errConfig)
+	}
 	if !isDigest(s.Params["kernel"]) {
-		return Config{}, fmt.Errorf("read kernel %q: want a SHA-256: %w", s.Params["kernel"], errConfig)
+		return fmt.Errorf("read kernel %q: want a SHA-256: %w", s.Params["kernel"], errConfig)
 	}
 	c.Kernel = path(s.Params["kernel"])
 	if s.Params["ramdisk"] != "" {
@@ -70,7 +100,7 @@ func configOf(s workers.Step, tscMode string, path func(digest string) string) (
 	c.Cmdline = strings.TrimSpace(strings.Join([]string{
 		s.Params["cmdline"], "ce.vm=" + s.Params["vm"], "ce.name=" + s.Params["vmname"], "ce.epoch=" + s.Params["epoch"],
 	}, " "))
-	return c, c.check()
+	return nil
 }
 
 func (c Config) check() error {
@@ -83,10 +113,15 @@ func (c Config) check() error {
 		return fmt.Errorf("no name or no UUID: %w", errConfig)
 	}
 	texts := []string{c.Name, c.UUID, c.Kernel, c.Ramdisk, c.Cmdline, c.TSCMode, c.Console}
+	slots := map[string]bool{}
 	for _, d := range c.Disks {
 		if err := d.check(); err != nil {
 			return err
 		}
+		if slots[d.Slot] {
+			return fmt.Errorf("two disks as %s: %w", d.Slot, errConfig)
+		}
+		slots[d.Slot] = true
 		texts = append(texts, d.Path)
 	}
 	for _, text := range texts {
@@ -119,7 +154,9 @@ func (c Config) Text() string {
 	if c.Ramdisk != "" {
 		text("ramdisk", c.Ramdisk)
 	}
-	text("cmdline", c.Cmdline)
+	if c.Cmdline != "" {
+		text("cmdline", c.Cmdline)
+	}
 	if c.Type != events.TypePV && c.TSCMode != "" {
 		text("tsc_mode", c.TSCMode)
 	}

@@ -25,8 +25,9 @@ type Disks interface {
 
 // Disk is a disk of a domain, as it is made from.
 type Disk struct {
-	Slot string // as the guest sees it: xvda …
-	Path string // of the block device
+	Slot     string // as the guest sees it: xvda …
+	Path     string // of the block device; of a seed, the file by which the hotplug script finds it
+	ReadOnly bool
 }
 
 // HotplugScript is what libxl calls for a disk, below /etc/xen/scripts.
@@ -43,7 +44,11 @@ func (d Disk) check() error {
 
 // text gives one disk as xl-disk-configuration(5) wants it; the target takes all that is left.
 func (d Disk) text() string {
-	return "format=raw,vdev=" + d.Slot + ",access=rw,backendtype=phy,script=" + HotplugScript + ",target=" + d.Path
+	access := "rw"
+	if d.ReadOnly {
+		access = "r"
+	}
+	return "format=raw,vdev=" + d.Slot + ",access=" + access + ",backendtype=phy,script=" + HotplugScript + ",target=" + d.Path
 }
 
 // neededDisk is a disk that a step needs.
@@ -100,14 +105,20 @@ func (p *planner) awaitDisks() {
 	}
 }
 
-// attached plans to look whether a domain has the disks of its document and no others, before it runs.
-func (p *planner) attached(target, uuid string) {
-	if len(p.w.Disks) > 0 {
-		p.do(workers.Step{
-			Kind: stepAttached, Target: target, Params: map[string]string{"uuid": uuid, "disks": printDisks(p.w.Disks)},
-			Why: "before it runs: its disks must be those of its document",
-		})
+// attached plans to look whether a domain has the disks of its document and no others, before it runs. seed is the name of the seed that it
+// was made with; empty: if it has one, then any of its VM's.
+func (p *planner) attached(target, uuid, seed string) {
+	if len(p.w.Disks) == 0 && p.w.Seed == nil {
+		return
 	}
+	s := workers.Step{
+		Kind: stepAttached, Target: target, Params: map[string]string{"uuid": uuid, "disks": printDisks(p.w.Disks)},
+		Why: "before it runs: its disks must be those of its document",
+	}
+	if p.w.Seed != nil {
+		s.Params["vm"], s.Params["seed"] = string(p.w.VM), seed
+	}
+	p.do(s)
 }
 
 var (
@@ -130,7 +141,7 @@ func (w *Worker) disks(ctx context.Context, s workers.Step) ([]Disk, error) {
 		if err != nil {
 			return nil, fmt.Errorf("disk %s: %w", d.slot, err)
 		}
-		out = append(out, Disk{d.slot, path})
+		out = append(out, Disk{Slot: d.slot, Path: path})
 	}
 	return out, nil
 }
@@ -145,11 +156,14 @@ func (w *Worker) checkAttached(ctx context.Context, domid int, s workers.Step) e
 	if err != nil {
 		return workers.Permanent(err)
 	}
-	if w.Disks == nil {
+	if w.Disks == nil && len(need) > 0 {
 		return workers.Permanent(errNoDisks)
 	}
 	have, err := w.backends(ctx, domid)
 	if err != nil {
+		return err
+	}
+	if err := w.seedAttached(ctx, s, have); err != nil {
 		return err
 	}
 	if len(have) != len(need) {

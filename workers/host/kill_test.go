@@ -57,16 +57,25 @@ func scenarios() map[string]scenario {
 	}
 	stored := wish(vm1, desired.Running, 1)
 	stored.Disks = []desired.Disk{diskOf("xvda", vol1, 3), diskOf("xvdb", vol2, 1)}
+	booted := diskBooted(desired.Running, 1, "web")
+	rebooted := diskBooted(desired.Running, 1, "renamed")
+	rebooted.Restarts = 1
 	return map[string]scenario{
-		"disk_start":  {change: takeAll(vmDoc(1, stored)), check: runsWithDisks(vm1, 1, "xvda", string(vol1), "xvdb", string(vol2))},
-		"disk_stop":   {before: []desired.Document{vmDoc(1, stored)}, change: takeAll(vmDoc(2, wish(vm1, desired.Absent, 1))), check: gone(vm1, 1)},
-		"disk_reboot": {before: []desired.Document{vmDoc(1, stored)}, change: func(_ fatal, e *engine) { e.h.Guest(string(vm1), "reboot") }, check: runsWithDisks(vm1, 1, "xvda", string(vol1), "xvdb", string(vol2))},
-		"start":       {change: takeAll(start), check: runs(vm1, 1)},
-		"starttwo":    {change: takeAll(start, vmDoc(2, wish(vm2, desired.Running, 1))), check: func(t fatal, e *engine) { runs(vm1, 1)(t, e); runs(vm2, 1)(t, e) }},
-		"paused":      {change: takeAll(vmDoc(1, wish(vm1, desired.Paused, 1))), check: func(t fatal, e *engine) { e.wantDomain(t, vm1, events.DomainPaused, 1) }},
-		"stop":        {before: []desired.Document{start}, change: takeAll(vmDoc(2, wish(vm1, desired.Absent, 1))), check: gone(vm1, 1)},
-		"shutdown":    {before: []desired.Document{start}, change: takeAll(vmDoc(2, wish(vm1, desired.Shutdown, 1))), check: gone(vm1, 1)},
-		"weight":      {before: []desired.Document{start}, change: takeAll(vmDoc(2, weight)), check: runs(vm1, 1)},
+		"seed_start":   {change: takeAll(vmDoc(1, booted)), check: runsSeeded(1, "web")},
+		"seed_stop":    {before: []desired.Document{vmDoc(1, booted)}, change: takeAll(vmDoc(2, diskBooted(desired.Absent, 1, "web"))), check: goneSeeded(1)},
+		"seed_down":    {before: []desired.Document{vmDoc(1, booted)}, change: takeAll(vmDoc(2, diskBooted(desired.Shutdown, 1, "web"))), check: goneSeeded(1)},
+		"seed_reboot":  {before: []desired.Document{vmDoc(1, booted)}, change: func(_ fatal, e *engine) { e.h.Guest(string(vm1), "reboot") }, check: runsSeeded(1, "web")},
+		"seed_renamed": {before: []desired.Document{vmDoc(1, booted)}, change: takeAll(vmDoc(2, rebooted)), check: runsSeeded(1, "renamed")},
+		"seed_regrant": {before: []desired.Document{vmDoc(1, booted)}, change: takeAll(vmDoc(2, diskBooted(desired.Running, 2, "web"))), check: runsSeeded(2, "web")},
+		"disk_start":   {change: takeAll(vmDoc(1, stored)), check: runsWithDisks(vm1, 1, "xvda", string(vol1), "xvdb", string(vol2))},
+		"disk_stop":    {before: []desired.Document{vmDoc(1, stored)}, change: takeAll(vmDoc(2, wish(vm1, desired.Absent, 1))), check: gone(vm1, 1)},
+		"disk_reboot":  {before: []desired.Document{vmDoc(1, stored)}, change: func(_ fatal, e *engine) { e.h.Guest(string(vm1), "reboot") }, check: runsWithDisks(vm1, 1, "xvda", string(vol1), "xvdb", string(vol2))},
+		"start":        {change: takeAll(start), check: runs(vm1, 1)},
+		"starttwo":     {change: takeAll(start, vmDoc(2, wish(vm2, desired.Running, 1))), check: func(t fatal, e *engine) { runs(vm1, 1)(t, e); runs(vm2, 1)(t, e) }},
+		"paused":       {change: takeAll(vmDoc(1, wish(vm1, desired.Paused, 1))), check: func(t fatal, e *engine) { e.wantDomain(t, vm1, events.DomainPaused, 1) }},
+		"stop":         {before: []desired.Document{start}, change: takeAll(vmDoc(2, wish(vm1, desired.Absent, 1))), check: gone(vm1, 1)},
+		"shutdown":     {before: []desired.Document{start}, change: takeAll(vmDoc(2, wish(vm1, desired.Shutdown, 1))), check: gone(vm1, 1)},
+		"weight":       {before: []desired.Document{start}, change: takeAll(vmDoc(2, weight)), check: runs(vm1, 1)},
 		"reboot": {before: []desired.Document{start}, change: takeAll(vmDoc(2, restart)), check: func(t fatal, e *engine) {
 			if d := e.wantDomain(t, vm1, events.DomainRunning, 1); d.Restarts != 1 {
 				t.Fatalf("restarts %d", d.Restarts)

@@ -37,6 +37,7 @@ type Observed struct {
 	Blobs    map[string]bool         // digests of the files that are here
 	Answered map[workers.EndKey]bool // ends that the control plane knows
 	Models   []int                   // domids that have a device model; looked at before the domains
+	Seeds    []SeedDisk              // by name; looked at before the domains
 }
 
 // Info is what the hypervisor says of itself. Memory in MiB.

@@ -12,10 +12,11 @@ import (
 )
 
 // The kinds of steps. The target of stepCreate to stepStart is the new domain's name, of stepFetch a digest, of stepDisk a volume,
-// of all others a domid.
+// of stepSeed and stepUnseed a seed, of all others a domid.
 const (
 	stepFetch    = "fetch"    // a file of a template, by its digest
 	stepDisk     = "disk"     // wait until the device of a volume stands
+	stepSeed     = "seed"     // a small disk that tells a guest who it is
 	stepCreate   = "create"   // a domain, paused
 	stepStamp    = "stamp"    // for which grant it was made
 	stepVerify   = "verify"   // that the stamp and the UUID are what they should be
@@ -30,6 +31,7 @@ const (
 	stepDestroy  = "destroy"  //
 	stepUnmake   = "unmake"   // destroy what a destroy that was cut off has left: xenstore knows nothing of it
 	stepForget   = "forget"   // a stamp whose domain is gone
+	stepUnseed   = "unseed"   // take away a seed that no domain has
 	stepTakeOver = "takeover" // stamp a domain that a human gave to a VM
 )
 
@@ -46,7 +48,7 @@ func PlanDomains(wishes []Wish, orphans []OrphanWish, seen Observed) []workers.P
 	ours := map[string]bool{}
 	for _, w := range wishes {
 		ours[string(w.VM)] = true
-		p := planner{w: w, seen: seen, f: seen.familyOf(w, x)}
+		p := planner{w: w, seen: seen, f: seen.familyOf(w, x), seeds: x.seeds[w.VM]}
 		if w.wantsDomain() && w.Adopt != "" && p.f.current == nil {
 			ours[w.Adopt] = true
 		}
@@ -60,6 +62,7 @@ func PlanDomains(wishes []Wish, orphans []OrphanWish, seen Observed) []workers.P
 			plans = append(plans, workers.Plan{Object: events.Ref{Kind: desired.KindOrphan, ID: o.UUID}, Generation: o.Generation, Steps: steps})
 		}
 	}
+	plans = append(plans, leftSeeds(x, ours)...)
 	for _, id := range x.left {
 		plans = append(plans, workers.Plan{Object: events.Ref{Kind: kindModel, ID: strconv.Itoa(id)}, Steps: []workers.Step{
 			{Kind: stepEndModel, Target: strconv.Itoa(id), Why: "its domain is gone"},
@@ -89,6 +92,7 @@ type planner struct {
 	w      Wish
 	seen   Observed
 	f      family
+	seeds  []SeedDisk // of the VM
 	steps  []workers.Step
 	urgent bool
 }
@@ -110,6 +114,8 @@ func (p *planner) plan() {
 		p.keep(*p.f.current)
 	case p.w.wantsEnd() && p.f.current != nil:
 		p.end(*p.f.current)
+	case p.w.wantsEnd():
+		p.unseed("", "its domain is gone")
 	}
 }
 
@@ -180,7 +186,7 @@ func (p *planner) keep(d Domain) {
 	}
 	switch {
 	case p.w.Want == desired.Running && d.State == events.DomainPaused:
-		p.attached(strconv.Itoa(d.DomID), d.UUID)
+		p.attached(strconv.Itoa(d.DomID), d.UUID, "")
 		p.do(onDomain(stepUnpause, d, "it should run"))
 	case p.w.Want == desired.Paused && d.State == events.DomainRunning:
 		p.do(onDomain(stepPause, d, "it should be paused"))
@@ -191,6 +197,7 @@ func (p *planner) keep(d Domain) {
 func (p *planner) remake(d Domain, why string) {
 	p.fetch()
 	p.awaitDisks()
+	p.seed()
 	p.do(destroy(d, "", why), workers.Step{
 		Kind: stepForget, Target: strconv.Itoa(d.DomID), Params: map[string]string{"uuid": d.UUID}, Why: "it is made again",
 	})
@@ -210,7 +217,7 @@ func (p *planner) end(d Domain) {
 	case down:
 		p.do(destroy(d, how, "the guest has shut down: "+d.ShutdownReason))
 	case d.State == events.DomainPaused:
-		p.attached(strconv.Itoa(d.DomID), d.UUID)
+		p.attached(strconv.Itoa(d.DomID), d.UUID, "")
 		p.do(onDomain(stepUnpause, d, "a paused guest cannot shut down"))
 	default:
 		if wait := p.seen.Now.Sub(p.f.stamp.Asked); wait >= askAgain || wait < 0 {
@@ -222,6 +229,7 @@ func (p *planner) end(d Domain) {
 func (p *planner) create(why string) {
 	p.fetch()
 	p.awaitDisks()
+	p.seed()
 	p.make(why)
 }
 
@@ -239,10 +247,11 @@ func (p *planner) fetch() {
 // make makes the domain: paused, stamped, verified, and only then started.
 func (p *planner) make(why string) {
 	w, name := p.w, DomainName(p.w.VM, p.w.Name)
+	p.unseed(p.seedWanted(), "an earlier domain had it")
 	p.do(workers.Step{Kind: stepCreate, Target: name, Params: p.config(), Why: why},
 		p.stamp(stepStamp, name, string(w.VM), "for this grant"),
 		p.stamp(stepVerify, name, string(w.VM), "before it runs its first instruction"))
-	p.attached(name, string(w.VM))
+	p.attached(name, string(w.VM), p.seedWanted())
 	if w.Want == desired.Running {
 		p.do(workers.Step{Kind: stepStart, Target: name, Params: map[string]string{"uuid": string(w.VM)}, Why: "it should run"})
 	}
@@ -266,6 +275,12 @@ func (p *planner) config() map[string]string {
 	}
 	if len(w.Disks) > 0 {
 		c["disks"] = printDisks(w.Disks)
+	}
+	if w.Boot != "" {
+		c["boot"] = w.Boot
+	}
+	if w.Seed != nil {
+		c["seed"] = printSeed(*w.Seed)
 	}
 	return c
 }

@@ -44,10 +44,16 @@ type index struct {
 	byUUID  map[string][]Domain // without a stamp
 	ended   map[events.VMID][]Stamp
 	left    []int // domids of device models whose domain is gone
+	seeds   map[events.VMID][]SeedDisk
 }
 
 func (o Observed) index() index {
-	x := index{map[events.VMID][]Domain{}, map[string][]Domain{}, map[events.VMID][]Stamp{}, o.leftModels()}
+	x := index{map[events.VMID][]Domain{}, map[string][]Domain{}, map[events.VMID][]Stamp{}, o.leftModels(), map[events.VMID][]SeedDisk{}}
+	for _, s := range o.Seeds {
+		if vm, ok := SeedVM(s.Name); ok {
+			x.seeds[vm] = append(x.seeds[vm], s)
+		}
+	}
 	there := map[int]string{}
 	for _, d := range o.Domains {
 		there[d.DomID] = d.UUID

@@ -21,6 +21,7 @@ type Worker struct {
 	Store   Store
 	Blobs   Blobs
 	Disks   Disks  // nil: no domain with disks is made
+	Seeds   Seeds  // nil: no domain with a seed is made
 	TSCMode string // of PVH and HVM domains; empty leaves it to Xen
 	// Console says in which file the consoles of a name are kept; nil: HVM domains have no serial port.
 	Console func(name string) string
@@ -60,6 +61,11 @@ func (w *Worker) Observe(ctx context.Context) (Observed, error) {
 	var err error
 	if o.Models, err = w.Tools.DeviceModels(ctx); err != nil {
 		return Observed{}, err
+	}
+	if w.Seeds != nil {
+		if o.Seeds, err = w.Seeds.Have(ctx); err != nil {
+			return Observed{}, err
+		}
 	}
 	if o.Domains, err = w.Tools.List(ctx); err != nil {
 		return Observed{}, err
@@ -149,6 +155,11 @@ func (w *Worker) Apply(ctx context.Context, s workers.Step) error {
 	case stepDisk:
 		_, err := w.disks(ctx, s)
 		return err
+	case stepSeed:
+		_, err := w.seedDisk(ctx, s)
+		return err
+	case stepUnseed:
+		return w.unseed(ctx, s.Target)
 	case stepCreate:
 		return w.create(ctx, s)
 	case stepForget:
@@ -235,6 +246,11 @@ func (w *Worker) create(ctx context.Context, s workers.Step) error {
 	if c.Disks, err = w.disks(ctx, s); err != nil {
 		return err
 	}
+	seed, err := w.seedDisk(ctx, s)
+	if err != nil {
+		return err
+	}
+	c.Disks = append(c.Disks, seed...)
 	if c.Type == events.TypeHVM && w.Console != nil {
 		c.Console = w.Console(c.Name)
 	}
@@ -350,39 +366,4 @@ func (w *Worker) forget(ctx context.Context, s workers.Step) error {
 		}
 	}
 	return w.Store.Remove(ctx, stampPath(domid))
-}
-
-// domainUUID reads what libxl wrote when it made the domain: /local/domain/<domid>/vm = /vm/<uuid>.
-func domainUUID(ctx context.Context, s Store, domid int) (string, error) {
-	v, err := s.Read(ctx, "/local/domain/"+strconv.Itoa(domid)+"/vm")
-	if err != nil {
-		return "", fmt.Errorf("read UUID of domain %d: %w", domid, err)
-	}
-	return v[min(len("/vm/"), len(v)):], nil
-}
-
-// findDomain finds a domain by its name and UUID. The newest wins.
-func findDomain(ctx context.Context, s Store, name, uuid string) (int, error) {
-	ids, err := s.Children(ctx, "/local/domain")
-	if err != nil {
-		return 0, fmt.Errorf("list domains in xenstore: %w", err)
-	}
-	found := -1
-	for _, id := range ids {
-		domid, err := strconv.Atoi(id)
-		if err != nil || domid <= found || domid == 0 {
-			continue
-		}
-		n, err := s.Read(ctx, "/local/domain/"+id+"/name")
-		if err != nil || n != name {
-			continue
-		}
-		if u, err := domainUUID(ctx, s, domid); err == nil && u == uuid {
-			found = domid
-		}
-	}
-	if found < 0 {
-		return 0, fmt.Errorf("find domain %s after it was made: %w", name, errGone)
-	}
-	return found, nil
 }

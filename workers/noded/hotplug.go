@@ -11,8 +11,11 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"cloudengine/events"
+	"cloudengine/workers/boot"
 	"cloudengine/workers/host"
 	storage "cloudengine/workers/path"
+	"cloudengine/workers/seed"
 )
 
 var (
@@ -43,7 +46,7 @@ func plug(ctx context.Context, store host.Store, args []string, env func(string)
 	case args[0] == "remove" || args[0] == "offline":
 		return nil
 	case kind == "vbd" && args[0] == "add":
-		return plugDisk(ctx, store, backend(env))
+		return plugDisk(ctx, store, &seed.Dir{Path: seedDir(boot.RunDir)}, backend(env))
 	case kind == "vif" && (args[0] == "online" || args[0] == "add"):
 		return fmt.Errorf("hotplug vif: no network is managed by this version: %w", errHotplug)
 	default:
@@ -51,12 +54,18 @@ func plug(ctx context.Context, store host.Store, args []string, env func(string)
 	}
 }
 
-// plugDisk insists on the block device of a volume, by the identifier that device-mapper has for it: a path where a plain file lies would give
-// the guest no disk, and no error; another device would give it somebody else's.
-func plugDisk(ctx context.Context, store host.Store, dir string) error {
+// plugDisk insists on the block device of a volume, by the identifier that device-mapper has for it, or on the domain's own seed: a path where
+// a plain file lies would give the guest no disk, and no error; another device would give it somebody else's.
+func plugDisk(ctx context.Context, store host.Store, seeds *seed.Dir, dir string) error {
 	target, err := store.Read(ctx, dir+"/params")
 	if err != nil {
 		return fmt.Errorf("hotplug disk: %w", err)
+	}
+	if l, is, err := seedAt(ctx, store, seeds, dir, target); is {
+		if err != nil {
+			return fmt.Errorf("hotplug seed: %w", err)
+		}
+		return plugged(ctx, store, dir, unix.Mkdev(l.Major, l.Minor), l.Path())
 	}
 	var st unix.Stat_t
 	if err := unix.Stat(target, &st); err != nil {
@@ -65,17 +74,44 @@ func plugDisk(ctx context.Context, store host.Store, dir string) error {
 	if st.Mode&unix.S_IFMT != unix.S_IFBLK {
 		return fmt.Errorf("hotplug disk %s: %w", target, errNotBlock)
 	}
-	major, minor := unix.Major(st.Rdev), unix.Minor(st.Rdev)
-	if err := isVolume(target, fmt.Sprintf("/sys/dev/block/%d:%d", major, minor)); err != nil {
+	if err := isVolume(target, fmt.Sprintf("/sys/dev/block/%d:%d", unix.Major(st.Rdev), unix.Minor(st.Rdev))); err != nil {
 		return fmt.Errorf("hotplug disk %s: %w", target, err)
 	}
-	device := fmt.Sprintf("%x:%x", major, minor)
-	for _, n := range [][2]string{{"physical-device", device}, {"physical-device-path", target}, {"hotplug-status", "connected"}} {
+	return plugged(ctx, store, dir, st.Rdev, target)
+}
+
+// plugged tells libxl which device it is.
+func plugged(ctx context.Context, store host.Store, dir string, device uint64, target string) error {
+	number := fmt.Sprintf("%x:%x", unix.Major(device), unix.Minor(device))
+	for _, n := range [][2]string{{"physical-device", number}, {"physical-device-path", target}, {"hotplug-status", "connected"}} {
 		if err := store.Write(ctx, dir+"/"+n[0], n[1]); err != nil {
 			return fmt.Errorf("hotplug disk %s: %w", target, err)
 		}
 	}
 	return nil
+}
+
+var errWritable = errors.New("it would be attached writable")
+
+// seedAt finds the seed at a path. Which VM the domain is of, libxl has written before it calls us; a guest cannot change it.
+func seedAt(ctx context.Context, store host.Store, seeds *seed.Dir, dir, target string) (l seed.Loop, is bool, err error) {
+	if !seeds.Is(target) {
+		return l, false, nil
+	}
+	domid := path.Base(path.Dir(dir))
+	uuid, err := store.Read(ctx, "/local/domain/"+domid+"/vm")
+	if err != nil {
+		return l, true, fmt.Errorf("read UUID of domain %s: %w", domid, err)
+	}
+	mode, err := store.Read(ctx, dir+"/mode")
+	if err != nil {
+		return l, true, fmt.Errorf("read mode of a disk of domain %s: %w", domid, err)
+	}
+	if mode != "r" {
+		return l, true, errWritable
+	}
+	l, err = seeds.Device(target, events.VMID(strings.TrimPrefix(uuid, "/vm/")))
+	return l, true, err
 }
 
 // isVolume checks that what lies at a path is the device of the volume that the path is for. sys is the device's directory in sysfs.

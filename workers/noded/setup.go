@@ -17,6 +17,7 @@ import (
 	"cloudengine/events"
 	"cloudengine/workers/boot"
 	"cloudengine/workers/host"
+	"cloudengine/workers/seed"
 	"cloudengine/workers/workertest"
 )
 
@@ -108,7 +109,8 @@ type edges struct {
 	tools host.Toolstack
 	store host.Store
 	blobs host.Blobs
-	disks host.Disks                                      // nil: none
+	disks host.Disks // nil: none
+	seeds host.Seeds
 	watch func(ctx context.Context, changed func()) error // may be nil
 
 	console func(name string, limit int64) ([]byte, error) // the last bytes that the domain of a name printed
@@ -126,11 +128,14 @@ func openEdges(o options, c boot.Config, tools *os.File, needed func() map[strin
 	x := &host.Xenstore{Socket: host.XenstoreSocket}
 	return edges{
 		tools: &host.XL{Path: boot.XenBin + "/xl", Dir: filepath.Join(o.run, "domains"), Lock: tools, Called: func(args []string) { rec(strings.Join(args, " ")) }},
-		store: x, watch: x.Watch, console: boot.ReadConsole,
+		store: x, watch: x.Watch, console: boot.ReadConsole, seeds: &seed.Dir{Path: seedDir(o.run)},
 		forget: func(vm events.VMID) error { return boot.ForgetConsoles(host.DomainName(vm, "")) },
 		blobs:  &host.BlobCache{Dir: filepath.Join(o.run, "blobs"), Base: c.HTTP, Limit: blobLimit, Needed: needed},
 	}, nil
 }
+
+// seedDir is where seeds lie below the agent's directory. Xen's script looks there too.
+func seedDir(run string) string { return filepath.Join(run, "seeds") }
 
 // blobLimit bounds the files of templates in dom0's memory, in bytes.
 const blobLimit = 256 << 20
@@ -153,7 +158,7 @@ func modelEdges(o options, rec func(string)) (edges, error) {
 		h.Save = func(m workertest.Machine) error { return writeJSON(o.state, m) }
 	}
 	return edges{
-		tools: h, store: h, blobs: workertest.Blobs{}, disks: h,
+		tools: h, store: h, blobs: workertest.Blobs{}, disks: h, seeds: h.Seeds(),
 		console: func(name string, _ int64) ([]byte, error) {
 			return []byte("the model's console of " + name + "\n"), nil
 		},

@@ -35,10 +35,14 @@ func (h *Host) number(path string) (int, error) {
 	return n, nil
 }
 
-// plug does what Xen's script for disks does: it insists on every device.
-func (h *Host) plug(disks []host.Disk) error {
-	for _, d := range disks {
-		if _, err := h.number(d.Path); err != nil {
+// plug does what Xen's script for disks does: it insists on every device, and on the domain's own seed.
+func (h *Host) plug(c host.Config) error {
+	for _, d := range c.Disks {
+		if name, ok := seedOfPath(d.Path); ok {
+			if vm, _ := host.SeedVM(name); h.m.Seeds[name] == 0 || string(vm) != c.UUID || !d.ReadOnly {
+				return fmt.Errorf("%s of %s: %w", d.Path, c.UUID, errNoDevice)
+			}
+		} else if _, err := h.number(d.Path); err != nil {
 			return err
 		}
 	}
@@ -48,10 +52,14 @@ func (h *Host) plug(disks []host.Disk) error {
 // serve writes what Xen's backends have in xenstore for the disks of a domain.
 func (h *Host) serve(domid int, disks []host.Disk) {
 	for _, d := range disks {
+		major := deviceMajor
 		minor, _ := h.number(d.Path)
+		if name, ok := seedOfPath(d.Path); ok {
+			major, minor = loopMajor, h.m.Seeds[name]
+		}
 		dir := backendDir(domid) + "/" + strconv.Itoa(202<<8|int(d.Slot[len(d.Slot)-1]-'a')<<4)
 		for _, n := range [][2]string{
-			{"dev", d.Slot}, {"params", d.Path}, {"physical-device", fmt.Sprintf("%x:%x", deviceMajor, minor)}, {"hotplug-status", "connected"},
+			{"dev", d.Slot}, {"params", d.Path}, {"physical-device", fmt.Sprintf("%x:%x", major, minor)}, {"hotplug-status", "connected"},
 		} {
 			h.setNode(dir+"/"+n[0], n[1])
 		}

@@ -40,6 +40,7 @@ type Machine struct {
 	Models   map[int]bool   // domids of device models
 	Devices  map[string]int // minor numbers of block devices, by path; one that is not there has 0
 	Minors   int            // that were ever given
+	Seeds    map[string]int // minor numbers of the loop devices of seeds, by name; one that was made or taken away by half has 0
 }
 
 // Host is the model. It is safe for concurrent use.
@@ -89,6 +90,9 @@ func Restore(m Machine) *Host {
 	}
 	if m.Devices == nil {
 		m.Devices = map[string]int{}
+	}
+	if m.Seeds == nil {
+		m.Seeds = map[string]int{}
 	}
 	if m.Nodes == nil {
 		m.Nodes = map[string]string{}
@@ -259,7 +263,7 @@ func (h *Host) Create(_ context.Context, c host.Config) error {
 		if need := c.MemoryMiB + overheadMiB; h.m.FreeMiB < need {
 			return fmt.Errorf("create %s: %d MiB of memory are free, %d are needed", c.Name, h.m.FreeMiB, need)
 		}
-		if err := h.plug(c.Disks); err != nil {
+		if err := h.plug(c); err != nil {
 			return fmt.Errorf("create %s: %w", c.Name, err)
 		}
 		id := h.m.NextID
