@@ -3,6 +3,7 @@ package projections
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"cloudengine/events"
@@ -34,6 +35,7 @@ type Array struct {
 	Events     *uint64         `json:"events"`
 	Message    *string         `json:"message"`
 	DegradedAt *time.Time      `json:"degraded_at"`
+	CutOff     json.RawMessage `json:"cut_off"`
 	OwnerSince *time.Time      `json:"owner_since"`
 	CreatedAt  time.Time       `json:"created_at"`
 	ChangedBy  uint64          `json:"changed_by"`
@@ -50,7 +52,7 @@ var arrayTable = newTable[Array]("arrays")
 
 var arrays = &Model{
 	Kind: events.KindArray, Table: arrayTable, Scope: ScopeNone, Named: "name", event: arrayEvent,
-	Reads: []string{"array.created.v1", "array.owner_granted.v1", "array.owner_revoked.v1", "array.owner_ended.v1", "array.observed.v1", "array.deleted.v1",
+	Reads: []string{"array.created.v1", "array.owner_granted.v1", "array.owner_revoked.v1", "array.owner_ended.v1", "array.observed.v1", "array.path_observed.v1", "array.deleted.v1",
 		"volume.created.v1", "volume.grown.v1", "volume.wiped.v1"},
 }
 
@@ -98,12 +100,14 @@ func arrayChanged(a *Array, data events.Payload, now time.Time) {
 	case events.ArrayOwnerGranted:
 		epoch := d.Epoch.String()
 		a.Owner, a.OwnerName, a.Boot, a.Epoch, a.OwnerSince = known(string(d.Proxy)), known(d.ProxyName), known(d.Boot), &epoch, &now
-		a.State, a.Revoked, a.Message, a.Degraded, a.LegStates = ArrayStarting, false, nil, nil, nil
+		a.State, a.Revoked, a.Message, a.Degraded, a.LegStates, a.CutOff = ArrayStarting, false, nil, nil, nil, nil
 	case events.ArrayOwnerRevoked:
 		a.Revoked = true
 	case events.ArrayOwnerEnded:
 		a.Owner, a.OwnerName, a.Boot, a.OwnerSince = nil, nil, nil, nil // the epoch stays: it is the last one
 		a.State, a.Revoked, a.Message, a.Degraded, a.LegStates = ArrayUnowned, false, nil, nil, nil
+	case events.ArrayPathObserved:
+		a.CutOff = cutOff(a.CutOff, d)
 	case events.ArrayObserved:
 		a.State, a.Made, a.Message, a.LegStates = d.State, d.Made, known(d.Message), asJSON(d.Legs)
 		a.Degraded, a.Events = &d.Degraded, known(d.Events)
@@ -114,4 +118,19 @@ func arrayChanged(a *Array, data events.Payload, now time.Time) {
 			a.DegradedAt = &now
 		}
 	}
+}
+
+// cutOff takes a host into the list of those that lost their way, or out of it.
+func cutOff(list json.RawMessage, d events.ArrayPathObserved) json.RawMessage {
+	var hosts []events.MachineID
+	_ = json.Unmarshal(list, &hosts) // nil, or what this has written
+	hosts = slices.DeleteFunc(hosts, func(h events.MachineID) bool { return h == d.Host })
+	if d.State == events.PathLost {
+		hosts = append(hosts, d.Host)
+		slices.Sort(hosts)
+	}
+	if len(hosts) == 0 {
+		return nil
+	}
+	return asJSON(hosts)
 }

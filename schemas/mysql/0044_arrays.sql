@@ -23,6 +23,7 @@ CREATE TABLE arrays (
   `events` BIGINT UNSIGNED NULL COMMENT 'event count of md, at least',
   `message` MEDIUMTEXT NULL COMMENT 'what its owner waits for, or what is wrong',
   `degraded_at` DATETIME(6) NULL COMMENT 'since when legs are missing, UTC; NULL: none was when its owner last reported',
+  `cut_off` JSON NULL COMMENT 'ids of hosts that had a way to it under this owner, and lost it; NULL: none',
   `owner_since` DATETIME(6) NULL COMMENT 'UTC',
   `created_at` DATETIME(6) NOT NULL COMMENT 'UTC',
   `changed_by` BIGINT UNSIGNED NOT NULL COMMENT 'number of the decision that last changed the row',
