@@ -92,7 +92,7 @@ func newLab(t *testing.T) (*lab, local) {
 
 // fresh is an agent that knows nothing.
 func (x *lab) fresh(l local) {
-	x.worker = &proxy.Worker{Boot: boot, Initiator: l, Target: labTarget{x.w}, Now: time.Now,
+	x.worker = &proxy.Worker{Boot: boot, Initiator: l, Target: labTarget{x.w}, Now: time.Now, Fetch: x.w.fetch,
 		Name: func(_ string, p desired.Peer) (string, error) { return "i-" + string(p.Machine), nil }}
 }
 
@@ -327,6 +327,22 @@ func (x *lab) volumes() {
 	x.say(x.doc(desired.Active, 2, grown, volume(v2, desired.Absent, events.Segment{Start: 12, Count: 2})))
 	x.until("wiped", func(r events.ArrayReport) bool { return slices.Contains(r.Wiped, events.VolumeID(v2)) })
 	x.holds(map[int]string{12: "", 1: "customer", 14: "old data"})
+	x.filled(grown)
+}
+
+// filled: a volume is made from an image, whose second half is zero.
+func (x *lab) filled(others func(*desired.Array)) {
+	x.Helper()
+	image := append(bytes.Repeat([]byte("an image"), extentMiB<<17), make([]byte, extentMiB<<20)...)
+	zip := packed(x, image)
+	x.worker.Fetch = gives(zip)
+	const v3 events.VolumeID = "33333333-0000-4000-8000-000000000003"
+	x.say(x.doc(desired.Active, 2, others, func(a *desired.Array) {
+		a.Volumes = append(a.Volumes, desired.Volume{Volume: v3, Want: desired.There, Source: blobOf(zip), SourceBytes: int64(len(image)),
+			Segments: []events.Segment{{Start: 7, Count: 1}, {Start: 3, Count: 1}, {Start: 11, Count: 1}}})
+	}))
+	x.until("filled", func(r events.ArrayReport) bool { return slices.Contains(r.Ready, v3) })
+	x.holds(map[int]string{7: "an image", 3: "", 11: "", 1: "customer", 6: "old data", 8: "old data", 14: "old data"})
 }
 
 // TestRealForeigners: an array that nobody here has assembled is stopped.
