@@ -18,6 +18,7 @@ func TestSoakStorage(t *testing.T) {
 		must(t, "machine", "power", "on", m.Name, "--wait", "--timeout", "5m")
 	}
 	over(t, events.TransportISCSI, func() {
+		t.Run("debian", guestBootsFromItsDisk)
 		t.Run("failover", arrayMoved)
 		t.Run("node", nodeDied)
 		t.Run("frozen", proxyFrozen)
@@ -107,7 +108,7 @@ func nodeDied(t *testing.T) {
 	}
 	eventually(t, 3*time.Minute, "the array is degraded and active", func() (bool, string) {
 		a := row(t, events.KindArray, sanArray)
-		return text(a, "state") == events.ArrayActive && text(a, "degraded") == "2", fmt.Sprint(a)
+		return text(a, "state") == events.ArrayActive && text(a, "degraded") == fmt.Sprint(sanSets), fmt.Sprint(a)
 	})
 	lost := writing(t, before.writes+20)
 	must(t, "machine", "power", "on", "node1", "--wait", "--timeout", "5m")

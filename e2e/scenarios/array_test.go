@@ -23,6 +23,7 @@ const (
 	sanArray  = "gold1"
 	sanVolume = "data1"
 	sanVM     = "disky"
+	sanSets   = 4 // of disks: a Debian fits
 )
 
 // TestStorage: from blank disks in two storage nodes to a VM that writes to a volume and finds it again on another host. Then, while the VM
@@ -38,6 +39,7 @@ func TestStorage(t *testing.T) {
 		logOnFailure(t, m.Name)
 	}
 	over(t, events.TransportSRP, func() {
+		t.Run("debian", guestBootsFromItsDisk)
 		t.Run("failover", arrayMoved)
 		t.Run("proxy", proxyDied)
 	})
@@ -115,7 +117,7 @@ func fabricJoined(t *testing.T, transport string) {
 func arrayMade(t *testing.T) {
 	t.Helper()
 	must(t, "pool", "create", sanPool, "--fabric", sanFabric, "--copies", "2")
-	must(t, "array", "create", sanArray, "--pool", sanPool, "--sets", "2")
+	must(t, "array", "create", sanArray, "--pool", sanPool, "--sets", fmt.Sprint(sanSets))
 	arrayWhole(t, "")
 	legs := map[string]int{}
 	for _, d := range rows(t, events.KindDisk) {
@@ -126,7 +128,7 @@ func arrayMade(t *testing.T) {
 			}
 		}
 	}
-	if want := map[string]int{"node1": 2, "node2": 2}; fmt.Sprint(legs) != fmt.Sprint(want) {
+	if want := map[string]int{"node1": sanSets, "node2": sanSets}; fmt.Sprint(legs) != fmt.Sprint(want) {
 		t.Errorf("its legs are on %v, want %v", legs, want)
 	}
 }
