@@ -18,7 +18,7 @@ func TestSoakStorage(t *testing.T) {
 		must(t, "machine", "power", "on", m.Name, "--wait", "--timeout", "5m")
 	}
 	over(t, events.TransportISCSI, func() {
-		t.Run("debian", guestBootsFromItsDisk)
+		t.Run("debian", func(t *testing.T) { guestBootsFromItsDisk(t, ofRole(rack.RoleHost)...) })
 		t.Run("failover", arrayMoved)
 		t.Run("node", nodeDied)
 		t.Run("frozen", proxyFrozen)

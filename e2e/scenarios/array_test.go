@@ -39,7 +39,7 @@ func TestStorage(t *testing.T) {
 		logOnFailure(t, m.Name)
 	}
 	over(t, events.TransportSRP, func() {
-		t.Run("debian", guestBootsFromItsDisk)
+		t.Run("debian", func(t *testing.T) { guestBootsFromItsDisk(t, ofRole(rack.RoleHost)[0]) })
 		t.Run("failover", arrayMoved)
 		t.Run("proxy", proxyDied)
 	})

@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"cloudengine/e2e/rack"
 	"cloudengine/events"
 )
 
@@ -19,8 +18,9 @@ const (
 )
 
 // guestBootsFromItsDisk: an image of Debian becomes a template, a volume is filled from it, and the guest boots from that by its own boot loader
-// and kernel, on one host and then on the other. It is told its name and a key the way cloud-init reads them.
-func guestBootsFromItsDisk(t *testing.T) {
+// and kernel, on each of the hosts. It is told its name and a key the way cloud-init reads them.
+func guestBootsFromItsDisk(t *testing.T, hosts ...string) {
+	t.Helper()
 	key := filepath.Join(t.TempDir(), "id.pub")
 	if err := os.WriteFile(key, []byte(debKey+"\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -29,14 +29,13 @@ func guestBootsFromItsDisk(t *testing.T) {
 	must(t, "template", "import", debTemplate, "--disk", built("debian/disk.img.zst"), "--min-ram", "256MiB")
 	t.Logf("the image is a template after %.0f s", time.Since(began).Seconds())
 	began = time.Now()
-	must(t, "vm", "create", debVM, "--account", "demo", "--template", debTemplate, "--type", events.TypePV, "--ram", "256MiB", "--vcpus", "1",
+	must(t, "vm", "create", debVM, "--account", "demo", "--template", debTemplate, "--type", events.TypePV, "--ram", "384MiB", "--vcpus", "1",
 		"--pool", sanPool, "--ssh-key", key, "--wait", "--timeout", "15m")
 	t.Logf("its disk is made and filled after %.0f s", time.Since(began).Seconds())
-	hosts := ofRole(rack.RoleHost)
-	for _, host := range []string{hosts[0], hosts[len(hosts)-1]} {
+	for _, host := range hosts {
 		began = time.Now()
 		must(t, "vm", "start", debVM, "--host", host, "--wait", "--timeout", "5m")
-		eventually(t, 8*time.Minute, "Debian is ready on "+host, func() (bool, string) {
+		eventually(t, 15*time.Minute, "Debian is ready on "+host, func() (bool, string) {
 			out := must(t, "vm", "console", debVM, "--bytes", "65536")
 			return strings.Contains(out, "debian ready: hostname="+debVM+" keys=1"), out
 		})
