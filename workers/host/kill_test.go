@@ -57,16 +57,28 @@ func scenarios() map[string]scenario {
 	}
 	stored := wish(vm1, desired.Running, 1)
 	stored.Disks = []desired.Disk{diskOf("xvda", vol1, 3), diskOf("xvdb", vol2, 1)}
+	limited, wider := stored, stored
+	limited.Disks = []desired.Disk{diskOf("xvda", vol1, 3)}
+	limited.Disks[0].Limits = slow
+	wider.Disks = []desired.Disk{diskOf("xvda", vol1, 3)}
+	wider.Disks[0].Limits = events.DiskLimits{WriteBPS: 40 << 20}
+	runsLimited := func(l events.DiskLimits) func(t fatal, e *engine) {
+		return func(t fatal, e *engine) { runsWithDisks(vm1, 1, "xvda", string(vol1))(t, e); hasLimits(t, e, l) }
+	}
 	return map[string]scenario{
-		"disk_start":  {change: takeAll(vmDoc(1, stored)), check: runsWithDisks(vm1, 1, "xvda", string(vol1), "xvdb", string(vol2))},
-		"disk_stop":   {before: []desired.Document{vmDoc(1, stored)}, change: takeAll(vmDoc(2, wish(vm1, desired.Absent, 1))), check: gone(vm1, 1)},
-		"disk_reboot": {before: []desired.Document{vmDoc(1, stored)}, change: func(_ fatal, e *engine) { e.h.Guest(string(vm1), "reboot") }, check: runsWithDisks(vm1, 1, "xvda", string(vol1), "xvdb", string(vol2))},
-		"start":       {change: takeAll(start), check: runs(vm1, 1)},
-		"starttwo":    {change: takeAll(start, vmDoc(2, wish(vm2, desired.Running, 1))), check: func(t fatal, e *engine) { runs(vm1, 1)(t, e); runs(vm2, 1)(t, e) }},
-		"paused":      {change: takeAll(vmDoc(1, wish(vm1, desired.Paused, 1))), check: func(t fatal, e *engine) { e.wantDomain(t, vm1, events.DomainPaused, 1) }},
-		"stop":        {before: []desired.Document{start}, change: takeAll(vmDoc(2, wish(vm1, desired.Absent, 1))), check: gone(vm1, 1)},
-		"shutdown":    {before: []desired.Document{start}, change: takeAll(vmDoc(2, wish(vm1, desired.Shutdown, 1))), check: gone(vm1, 1)},
-		"weight":      {before: []desired.Document{start}, change: takeAll(vmDoc(2, weight)), check: runs(vm1, 1)},
+		"limit_start":  {change: takeAll(vmDoc(1, limited)), check: runsLimited(slow)},
+		"limit_change": {before: []desired.Document{vmDoc(1, limited)}, change: takeAll(vmDoc(2, wider)), check: runsLimited(wider.Disks[0].Limits)},
+		"limit_reboot": {before: []desired.Document{vmDoc(1, limited)}, change: func(_ fatal, e *engine) { e.h.Guest(string(vm1), "reboot") }, check: runsLimited(slow)},
+		"limit_stop":   {before: []desired.Document{vmDoc(1, limited)}, change: takeAll(vmDoc(2, wish(vm1, desired.Absent, 1))), check: gone(vm1, 1)},
+		"disk_start":   {change: takeAll(vmDoc(1, stored)), check: runsWithDisks(vm1, 1, "xvda", string(vol1), "xvdb", string(vol2))},
+		"disk_stop":    {before: []desired.Document{vmDoc(1, stored)}, change: takeAll(vmDoc(2, wish(vm1, desired.Absent, 1))), check: gone(vm1, 1)},
+		"disk_reboot":  {before: []desired.Document{vmDoc(1, stored)}, change: func(_ fatal, e *engine) { e.h.Guest(string(vm1), "reboot") }, check: runsWithDisks(vm1, 1, "xvda", string(vol1), "xvdb", string(vol2))},
+		"start":        {change: takeAll(start), check: runs(vm1, 1)},
+		"starttwo":     {change: takeAll(start, vmDoc(2, wish(vm2, desired.Running, 1))), check: func(t fatal, e *engine) { runs(vm1, 1)(t, e); runs(vm2, 1)(t, e) }},
+		"paused":       {change: takeAll(vmDoc(1, wish(vm1, desired.Paused, 1))), check: func(t fatal, e *engine) { e.wantDomain(t, vm1, events.DomainPaused, 1) }},
+		"stop":         {before: []desired.Document{start}, change: takeAll(vmDoc(2, wish(vm1, desired.Absent, 1))), check: gone(vm1, 1)},
+		"shutdown":     {before: []desired.Document{start}, change: takeAll(vmDoc(2, wish(vm1, desired.Shutdown, 1))), check: gone(vm1, 1)},
+		"weight":       {before: []desired.Document{start}, change: takeAll(vmDoc(2, weight)), check: runs(vm1, 1)},
 		"reboot": {before: []desired.Document{start}, change: takeAll(vmDoc(2, restart)), check: func(t fatal, e *engine) {
 			if d := e.wantDomain(t, vm1, events.DomainRunning, 1); d.Restarts != 1 {
 				t.Fatalf("restarts %d", d.Restarts)

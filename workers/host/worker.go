@@ -16,12 +16,14 @@ import (
 
 // Worker joins the edges for the loop of package workers.
 type Worker struct {
-	Boot    string
-	Tools   Toolstack
-	Store   Store
-	Blobs   Blobs
-	Disks   Disks  // nil: no domain with disks is made
-	TSCMode string // of PVH and HVM domains; empty leaves it to Xen
+	Boot  string
+	Tools Toolstack
+	Store Store
+	Blobs Blobs
+	Disks Disks // nil: no domain with disks is made
+	// Throttle limits disks; nil: a disk with limits is a step that fails.
+	Throttle Throttle
+	TSCMode  string // of PVH and HVM domains; empty leaves it to Xen
 	// Console says in which file the consoles of a name are kept; nil: HVM domains have no serial port.
 	Console func(name string) string
 	// ForgetConsole removes what a VM's domains have printed; may be nil.
@@ -68,6 +70,9 @@ func (w *Worker) Observe(ctx context.Context) (Observed, error) {
 		return Observed{}, err
 	}
 	if err := w.missingModels(ctx, &o); err != nil {
+		return Observed{}, err
+	}
+	if o.Limits, err = w.limits(ctx); err != nil {
 		return Observed{}, err
 	}
 	have, err := w.Blobs.Have()
@@ -149,6 +154,8 @@ func (w *Worker) Apply(ctx context.Context, s workers.Step) error {
 	case stepDisk:
 		_, err := w.disks(ctx, s)
 		return err
+	case stepLimit:
+		return w.setLimits(ctx, s)
 	case stepCreate:
 		return w.create(ctx, s)
 	case stepForget:
@@ -324,6 +331,7 @@ func (w *Worker) destroy(ctx context.Context, domid int, s workers.Step) error {
 			return fmt.Errorf("note how the domain ends: %w", err)
 		}
 	}
+	w.liftLimits(ctx, domid)
 	if err := w.Tools.Act(ctx, ActDestroy, domid); err != nil {
 		return err
 	}

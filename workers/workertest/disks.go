@@ -65,6 +65,7 @@ func (h *Host) SetDevice(v events.VolumeID, there bool) {
 	if h.open(v) {
 		return
 	}
+	delete(h.m.Limits, numberOf(h.m.Devices[DevicePath(v)]))
 	h.m.Devices[DevicePath(v)] = 0
 	if there {
 		h.renumber(v)
@@ -79,6 +80,7 @@ func (h *Host) Renumber(v events.VolumeID) {
 }
 
 func (h *Host) renumber(v events.VolumeID) {
+	delete(h.m.Limits, numberOf(h.m.Devices[DevicePath(v)]))
 	h.m.Minors++
 	h.m.Devices[DevicePath(v)] = h.m.Minors
 }

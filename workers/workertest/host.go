@@ -40,6 +40,8 @@ type Machine struct {
 	Models   map[int]bool   // domids of device models
 	Devices  map[string]int // minor numbers of block devices, by path; one that is not there has 0
 	Minors   int            // that were ever given
+
+	Limits map[string]events.DiskLimits `json:",omitempty"` // of block devices, by number
 }
 
 // Host is the model. It is safe for concurrent use.
