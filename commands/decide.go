@@ -73,6 +73,7 @@ func init() { // a table that its own entries refer to cannot be a plain variabl
 		"array.take_over":            verb(internal(ActorReaction), decideTakeOver),
 		"volume.create":              verb(member(events.RoleOperate), decideCreateVolume),
 		"volume.grow":                verb(member(events.RoleOperate), decideGrowVolume),
+		"volume.limit":               verb(user(events.RoleOperate), decideLimitVolume),
 		"volume.attach":              verb(member(events.RoleOperate), decideAttachVolume),
 		"volume.detach":              verb(member(events.RoleOperate), decideDetachVolume),
 		"volume.delete":              verb(member(events.RoleOperate), decideDeleteVolume),

@@ -62,6 +62,7 @@ var rights = map[string]right{
 	"machine.report_storage":     {},
 	"volume.create":              {events.RoleOperate, true},
 	"volume.grow":                {events.RoleOperate, true},
+	"volume.limit":               {events.RoleOperate, false},
 	"volume.attach":              {events.RoleOperate, true},
 	"volume.detach":              {events.RoleOperate, true},
 	"volume.delete":              {events.RoleOperate, true},

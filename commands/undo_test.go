@@ -71,6 +71,8 @@ func TestUndo(t *testing.T) {
 		"a volume was attached":      {"volume.attach", `{"volume":"` + undoID + `"}`, `{"vm":null}`, `{"vm":"` + undoID + `","slot":"xvda"}`, "volume.detach", ""},
 		"attached, detached since":   {"volume.attach", `{"volume":"` + undoID + `"}`, `{"vm":null}`, `{"vm":null}`, "", "undone already"},
 		"a volume was detached":      {"volume.detach", `{"volume":"` + undoID + `"}`, `{"vm":"` + undoID + `","slot":"xvdb"}`, `{"vm":null}`, "volume.attach", ""},
+		"a volume was limited":       {"volume.limit", `{"volume":"` + undoID + `"}`, `{"read_bps":0}`, `{"read_bps":2097152}`, "volume.limit", ""},
+		"limited back since":         {"volume.limit", `{"volume":"` + undoID + `"}`, `{"read_iops":20}`, `{"read_iops":20}`, "", "limits of before"},
 		"a host was cordoned":        {"host.cordon", `{"host":"` + undoID + `"}`, `{"cordoned":false}`, `{"cordoned":true}`, "host.uncordon", ""},
 		"cordoned, uncordoned since": {"host.cordon", `{"host":"` + undoID + `"}`, `{"cordoned":false}`, `{"cordoned":false}`, "", "undone already"},
 		"a host was uncordoned":      {"host.uncordon", `{"host":"` + undoID + `"}`, `{"cordoned":true}`, `{"cordoned":false}`, "host.cordon", ""},

@@ -2,6 +2,7 @@ package commands
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 )
 
@@ -20,6 +21,7 @@ var storageInverses = map[string]inverse{
 	"array.failover": never("who owns an array changes nothing that is on it: \"cloudengine array failover --to\" moves it back"),
 	"volume.create":  created("delete"),
 	"volume.grow":    never("a volume does not shrink"),
+	"volume.limit":   undoLimitVolume,
 	"volume.attach":  undoAttachVolume,
 	"volume.detach":  undoDetachVolume,
 	"volume.delete":  never("what was on a deleted volume is wiped"),
@@ -51,4 +53,22 @@ func undoDetachVolume(u Undoing) ([]Step, string) {
 		return nil, "it is undone already"
 	}
 	return []Step{u.step("attach", "it was a disk before; its VM must be stopped", map[string]any{"vm": text(u.Before, "vm"), "slot": text(u.Before, "slot")})}, ""
+}
+
+// undoLimitVolume gives a volume the limits of before.
+func undoLimitVolume(u Undoing) ([]Step, string) {
+	if u.Now == nil || u.Before == nil {
+		return nil, u.gone()
+	}
+	args, same := map[string]any{}, true
+	for _, field := range []string{"read_bps", "write_bps", "read_iops", "write_iops"} {
+		if args[field] = u.Before[field]; args[field] == nil {
+			args[field] = 0
+		}
+		same = same && fmt.Sprint(u.Before[field]) == fmt.Sprint(u.Now[field])
+	}
+	if same {
+		return nil, "it has the limits of before"
+	}
+	return []Step{u.step("limit", "it had these limits before", args)}, ""
 }

@@ -14,7 +14,8 @@ type Volume struct {
 	Segments []events.Segment // as they are now
 	Ready    bool
 	Grown    events.Generation // of the decision that gave it extents which are not ready yet; zero: all are
-	Deleted  bool              // its extents are not wiped yet
+	Limits   events.DiskLimits
+	Deleted  bool // its extents are not wiped yet
 	VM       events.VMID
 	Slot     string
 	ops      []events.IntentID
@@ -357,6 +358,8 @@ func (s *State) foldVolume(e events.Event, r events.Recorded) {
 		s.storage.arrays[v.Data.Array].used[id] = data.Segments
 	case events.VolumeReady:
 		v.Ready, v.Grown = true, events.Generation{}
+	case events.VolumeLimited:
+		v.Limits = events.DiskLimits(data)
 	case events.VolumeAttached:
 		v.VM, v.Slot = data.VM, data.Slot
 		vm := s.vms[data.VM]

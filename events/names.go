@@ -78,6 +78,7 @@ var decoders = map[string]func(json.RawMessage) (Payload, error){
 	"volume.created.v1":          decode[VolumeCreated],
 	"volume.grown.v1":            decode[VolumeGrown],
 	"volume.ready.v1":            decode[VolumeReady],
+	"volume.limited.v1":          decode[VolumeLimited],
 	"volume.attached.v1":         decode[VolumeAttached],
 	"volume.detached.v1":         decode[VolumeDetached],
 	"volume.deleted.v1":          decode[VolumeDeleted],

@@ -34,6 +34,10 @@ type Volume struct {
 	Source      *string         `json:"source_sha256"`
 	SourceSize  *int64          `json:"source_size"`
 	SourceBytes *int64          `json:"source_bytes"`
+	ReadBPS     int64           `json:"read_bps"`
+	WriteBPS    int64           `json:"write_bps"`
+	ReadIOPS    int64           `json:"read_iops"`
+	WriteIOPS   int64           `json:"write_iops"`
 	CreatedAt   time.Time       `json:"created_at"`
 	ChangedBy   uint64          `json:"changed_by"`
 	ChangedAt   time.Time       `json:"changed_at"`
@@ -43,7 +47,7 @@ var volumeTable = newTable[Volume]("volumes")
 
 var volumes = &Model{
 	Kind: events.KindVolume, Table: volumeTable, Scope: ScopeOwn, Named: "name", event: volumeEvent,
-	Reads: []string{"volume.created.v1", "volume.grown.v1", "volume.ready.v1", "volume.attached.v1", "volume.detached.v1", "volume.deleted.v1", "volume.wiped.v1"},
+	Reads: []string{"volume.created.v1", "volume.grown.v1", "volume.ready.v1", "volume.limited.v1", "volume.attached.v1", "volume.detached.v1", "volume.deleted.v1", "volume.wiped.v1"},
 }
 
 func extentsOf(all []events.Segment) int {
@@ -97,6 +101,8 @@ func volumeEvent(f *fold, e events.Event) error {
 			each := v.SizeMiB / int64(v.Extents)
 			v.Extents, v.Segments = extentsOf(d.Segments), asJSON(d.Segments)
 			v.SizeMiB = each * int64(v.Extents)
+		case events.VolumeLimited:
+			v.ReadBPS, v.WriteBPS, v.ReadIOPS, v.WriteIOPS = d.ReadBPS, d.WriteBPS, d.ReadIOPS, d.WriteIOPS
 		case events.VolumeReady:
 			v.State = VolumeIsReady
 		case events.VolumeDetached:

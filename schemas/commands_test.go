@@ -50,6 +50,7 @@ var good = map[string][]string{
 	"array.failover":    {`{"array":"` + vmID + `","to":"` + machineID + `"}`, `{"array":"` + vmID + `"}`},
 	"volume.create":     {`{"account":"` + accountID + `","name":"data","pool":"` + vmID + `","size_mib":67108864,"template":"` + vmID + `"}`, `{"account":"` + accountID + `","name":"data","pool":"` + vmID + `","size_mib":0}`},
 	"volume.grow":       {`{"volume":"` + vmID + `","size_mib":100}`},
+	"volume.limit":      {`{"volume":"` + vmID + `","read_bps":20971520,"write_bps":0,"read_iops":0,"write_iops":300}`},
 	"volume.attach":     {`{"volume":"` + vmID + `","vm":"` + bootID + `","slot":"xvdb"}`, `{"volume":"` + vmID + `","vm":"` + bootID + `"}`},
 	"volume.detach":     {`{"volume":"` + vmID + `"}`},
 	"volume.delete":     {`{"volume":"` + vmID + `"}`},

@@ -16,7 +16,8 @@ var volumeColumns = []column{
 
 var volumeFields = append([]column{field("ID", "id")}, append(volumeColumns[:len(volumeColumns):len(volumeColumns)],
 	field("ARRAY", "array"), field("EXTENTS", "extents"), field("SEGMENTS", "segments"), optional("TEMPLATE", "template"), optional("IMAGE", "source_sha256"),
-	optional("IMAGE-BYTES", "source_bytes"), field("CREATED", "created_at"), field("CHANGED-BY", "changed_by"))...)
+	optional("IMAGE-BYTES", "source_bytes"),
+	rateOf("READ", "read_bps"), rateOf("WRITE", "write_bps"), iopsOf("READ-IOPS", "read_iops"), iopsOf("WRITE-IOPS", "write_iops"), field("CREATED", "created_at"), field("CHANGED-BY", "changed_by"))...)
 
 func (a *app) volumeCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "volume", Short: "Disks that VMs have: stored in several copies, and kept when a VM moves"}
@@ -24,7 +25,7 @@ func (a *app) volumeCommand() *cobra.Command {
 	list.Example = "  cloudengine volume list"
 	show := a.showCommand(events.KindVolume, "a volume", volumeFields)
 	show.Example = "  cloudengine volume show data1"
-	cmd.AddCommand(list, show, a.volumeCreate(), a.volumeGrow(), a.volumeAttach(), a.actOn(actOn{
+	cmd.AddCommand(list, show, a.volumeCreate(), a.volumeGrow(), a.volumeLimit(), a.volumeAttach(), a.actOn(actOn{
 		kind: events.KindVolume, verb: "detach", short: "Take a volume away from its VM, which must be stopped", example: "  cloudengine volume detach data1",
 	}), a.actOn(actOn{
 		kind: events.KindVolume, verb: "delete", short: "Delete a volume and wipe what was on it", example: "  cloudengine volume delete data1 --wait",

@@ -108,4 +108,8 @@ type Disk struct {
 	ExtentMiB int              `json:"extent_mib"` // size of an extent
 	StartMiB  int              `json:"start_mib"`  // of the first extent on the array
 	Segments  []events.Segment `json:"segments"`   // in the order of the disk
+
+	// What the VM may do with it at most. It needs no version of its own: an agent that does not know of limits runs the domain without them,
+	// which harms nobody's data.
+	Limits events.DiskLimits `json:"limits,omitzero"`
 }

@@ -52,6 +52,7 @@ type volume struct {
 	deleted  bool
 	vm       events.VMID
 	slot     string
+	limits   events.DiskLimits
 }
 
 func newStorage() storage {
@@ -215,6 +216,12 @@ func (c *change) volume(id events.VolumeID) error {
 	switch d := c.e.Data.(type) {
 	case events.VolumeGrown:
 		v.segments = d.Segments
+	case events.VolumeLimited:
+		v.limits = events.DiskLimits(d)
+		if vm, ok := c.f.vms[v.vm]; ok {
+			c.say(v.vm, vm)
+		}
+		return nil // it changes nothing for its array
 	case events.VolumeAttached:
 		v.vm, v.slot = d.VM, d.Slot
 		return nil // its VM does not run
@@ -260,7 +267,7 @@ func (c *change) disksOf(vm events.VMID) []document.Disk {
 		if v.vm == vm {
 			a := c.f.storage.arrays[v.data.Array]
 			out = append(out, document.Disk{Slot: v.slot, Volume: id, Array: v.data.Array, NAA: arrayNAA(v.data.Array),
-				ExtentMiB: c.f.storage.pools[a.data.Pool].ExtentMiB, StartMiB: a.data.StartMiB, Segments: v.ready})
+				ExtentMiB: c.f.storage.pools[a.data.Pool].ExtentMiB, StartMiB: a.data.StartMiB, Segments: v.ready, Limits: v.limits})
 		}
 	}
 	slices.SortFunc(out, func(a, b document.Disk) int {

@@ -245,6 +245,11 @@ func TestDisksOfADomain(t *testing.T) {
 	if a := c.want("p1", document.Standby); len(a.To) != 1 || a.To[0].Machine != "h1" {
 		t.Fatalf("the proxy admits %+v", a.To)
 	}
+	c.on(events.KindVolume, "v", events.VolumeLimited{WriteBPS: 1 << 20})
+	d, _ = c.doc("h1", document.KindDomain, "vm")
+	if got := body[document.Domain](t, d).Disks[0].Limits; got != (events.DiskLimits{WriteBPS: 1 << 20}) {
+		t.Fatalf("after a limit while it runs: %+v", got)
+	}
 	c.on(events.KindVolume, "v", events.VolumeGrown{Segments: []events.Segment{{Start: 0, Count: 10}, {Start: 20, Count: 5}}})
 	d, _ = c.doc("h1", document.KindDomain, "vm")
 	if got := body[document.Domain](t, d).Disks[0].Segments; len(got) != 1 {

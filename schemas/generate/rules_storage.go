@@ -48,6 +48,11 @@ var storageRules = map[string]rule{
 	"commands.VolumeRef.Volume":       {says: "id of the volume"},
 	"commands.GrowVolume.Volume":      {says: "id of the volume"},
 	"commands.GrowVolume.SizeMiB":     {says: "size in MiB that it shall have; rounded up to whole extents", min: "1", max: "67108864"},
+	"commands.LimitVolume.Volume":     {says: "id of the volume"},
+	"commands.LimitVolume.ReadBPS":    {says: "bytes per second, at least 1048576; 0: no limit", min: "0", max: "1099511627776"},
+	"commands.LimitVolume.WriteBPS":   {says: "bytes per second, at least 1048576; 0: no limit", min: "0", max: "1099511627776"},
+	"commands.LimitVolume.ReadIOPS":   {says: "requests per second, at least 10; 0: no limit", min: "0", max: "10000000"},
+	"commands.LimitVolume.WriteIOPS":  {says: "requests per second, at least 10; 0: no limit", min: "0", max: "10000000"},
 	"commands.AttachVolume.Volume":    {says: "id of the volume"},
 	"commands.AttachVolume.Slot":      {says: "where the guest sees it; left out: the first that is free", values: "events.SlotPrimary"},
 

@@ -21,6 +21,8 @@ type Disks interface {
 	Ready(ctx context.Context, volume events.VolumeID, array events.ArrayID, bytes int64) (path string, err error)
 	// Device gives the number of a volume's device, as 253:4, and whether anybody has it open.
 	Device(ctx context.Context, volume events.VolumeID) (number string, open bool, err error)
+	// Numbers gives the numbers of all volumes' devices.
+	Numbers(ctx context.Context) (map[events.VolumeID]string, error)
 }
 
 // Disk is a disk of a domain, as it is made from.

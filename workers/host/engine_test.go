@@ -71,7 +71,7 @@ func newEngine(h *workertest.Host) *engine {
 // restart is a new agent on the same host: it has the documents and nothing else.
 func (e *engine) restart() {
 	e.h.Revive()
-	e.w = &host.Worker{Boot: bootID, Tools: e.h, Store: e.h, Blobs: workertest.Blobs{}, Disks: e.h, Seeds: e.h.Seeds(), Now: func() time.Time { return e.now }}
+	e.w = &host.Worker{Boot: bootID, Tools: e.h, Store: e.h, Blobs: workertest.Blobs{}, Disks: e.h, Seeds: e.h.Seeds(), Throttle: e.h.Throttle(), Now: func() time.Time { return e.now }}
 }
 
 // pass observes, plans, reports and applies once. It says whether there was nothing to do.

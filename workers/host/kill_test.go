@@ -60,6 +60,14 @@ func scenarios() map[string]scenario {
 	booted := diskBooted(desired.Running, 1, "web")
 	rebooted := diskBooted(desired.Running, 1, "renamed")
 	rebooted.Restarts = 1
+	limited, wider := stored, stored
+	limited.Disks = []desired.Disk{diskOf("xvda", vol1, 3)}
+	limited.Disks[0].Limits = slow
+	wider.Disks = []desired.Disk{diskOf("xvda", vol1, 3)}
+	wider.Disks[0].Limits = events.DiskLimits{WriteBPS: 40 << 20}
+	runsLimited := func(l events.DiskLimits) func(t fatal, e *engine) {
+		return func(t fatal, e *engine) { runsWithDisks(vm1, 1, "xvda", string(vol1))(t, e); hasLimits(t, e, l) }
+	}
 	return map[string]scenario{
 		"seed_start":   {change: takeAll(vmDoc(1, booted)), check: runsSeeded(1, "web")},
 		"seed_stop":    {before: []desired.Document{vmDoc(1, booted)}, change: takeAll(vmDoc(2, diskBooted(desired.Absent, 1, "web"))), check: goneSeeded(1)},
@@ -67,6 +75,10 @@ func scenarios() map[string]scenario {
 		"seed_reboot":  {before: []desired.Document{vmDoc(1, booted)}, change: func(_ fatal, e *engine) { e.h.Guest(string(vm1), "reboot") }, check: runsSeeded(1, "web")},
 		"seed_renamed": {before: []desired.Document{vmDoc(1, booted)}, change: takeAll(vmDoc(2, rebooted)), check: runsSeeded(1, "renamed")},
 		"seed_regrant": {before: []desired.Document{vmDoc(1, booted)}, change: takeAll(vmDoc(2, diskBooted(desired.Running, 2, "web"))), check: runsSeeded(2, "web")},
+		"limit_start":  {change: takeAll(vmDoc(1, limited)), check: runsLimited(slow)},
+		"limit_change": {before: []desired.Document{vmDoc(1, limited)}, change: takeAll(vmDoc(2, wider)), check: runsLimited(wider.Disks[0].Limits)},
+		"limit_reboot": {before: []desired.Document{vmDoc(1, limited)}, change: func(_ fatal, e *engine) { e.h.Guest(string(vm1), "reboot") }, check: runsLimited(slow)},
+		"limit_stop":   {before: []desired.Document{vmDoc(1, limited)}, change: takeAll(vmDoc(2, wish(vm1, desired.Absent, 1))), check: gone(vm1, 1)},
 		"disk_start":   {change: takeAll(vmDoc(1, stored)), check: runsWithDisks(vm1, 1, "xvda", string(vol1), "xvdb", string(vol2))},
 		"disk_stop":    {before: []desired.Document{vmDoc(1, stored)}, change: takeAll(vmDoc(2, wish(vm1, desired.Absent, 1))), check: gone(vm1, 1)},
 		"disk_reboot":  {before: []desired.Document{vmDoc(1, stored)}, change: func(_ fatal, e *engine) { e.h.Guest(string(vm1), "reboot") }, check: runsWithDisks(vm1, 1, "xvda", string(vol1), "xvdb", string(vol2))},

@@ -38,6 +38,8 @@ type Observed struct {
 	Answered map[workers.EndKey]bool // ends that the control plane knows
 	Models   []int                   // domids that have a device model; looked at before the domains
 	Seeds    []SeedDisk              // by name; looked at before the domains
+
+	Limits map[events.VolumeID]events.DiskLimits // in force; a volume that is not in it has none
 }
 
 // Info is what the hypervisor says of itself. Memory in MiB.

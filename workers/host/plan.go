@@ -179,6 +179,7 @@ func (p *planner) keep(d Domain) {
 		s.Params["weight"] = strconv.Itoa(p.w.Weight)
 		p.do(s)
 	}
+	p.limitDisks()
 	if p.f.stamp.Resizes < p.w.Resizes {
 		s := onDomain(stepResize, d, fmt.Sprintf("resize %d is wanted: it has %d MiB and %d vCPUs", p.w.Resizes, d.seenMiB(p.f.stamp), d.VCPUs))
 		s.Params["memory"], s.Params["vcpus"], s.Params["resizes"] = strconv.Itoa(p.w.MemoryMiB), strconv.Itoa(p.w.VCPUs), strconv.Itoa(p.w.Resizes)
@@ -252,6 +253,7 @@ func (p *planner) make(why string) {
 		p.stamp(stepStamp, name, string(w.VM), "for this grant"),
 		p.stamp(stepVerify, name, string(w.VM), "before it runs its first instruction"))
 	p.attached(name, string(w.VM), p.seedWanted())
+	p.limitNew()
 	if w.Want == desired.Running {
 		p.do(workers.Step{Kind: stepStart, Target: name, Params: map[string]string{"uuid": string(w.VM)}, Why: "it should run"})
 	}

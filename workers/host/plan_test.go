@@ -63,10 +63,16 @@ func goldenCases() map[string]goldenCase {
 	emulated[0].Type = events.TypeHVM
 	disks := wish(vm1, desired.Running, 2)
 	disks.Disks = []desired.Disk{diskOf("xvda", vol1, 3), diskOf("xvdb", vol2, 1)}
+	limited := disks
+	limited.Disks = []desired.Disk{diskOf("xvda", vol1, 3), diskOf("xvdb", vol2, 1)}
+	limited.Disks[0].Limits = events.DiskLimits{ReadBPS: 20 << 20, WriteIOPS: 300}
 	disksEnd := disks
 	disksEnd.Want = desired.Shutdown
 	return map[string]goldenCase{
 		"disk_start":             {want: disks},
+		"limit_start":            {want: limited},
+		"limit_runs":             {want: limited, domains: one(dom(3, u, run, "", true)), stamps: grant},
+		"limit_guest_reboot":     {want: limited, domains: one(dom(3, u, down, "reboot", true)), stamps: grant},
 		"disk_runs":              {want: disks, domains: one(dom(3, u, run, "", true)), stamps: grant},
 		"disk_resume":            {want: disks, domains: one(dom(3, u, paused, "", true)), stamps: grant},
 		"disk_guest_reboot":      {want: disks, domains: one(dom(3, u, down, "reboot", true)), stamps: grant},

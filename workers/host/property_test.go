@@ -37,6 +37,7 @@ func history(t *rapid.T, vm events.VMID, first uint64) []desired.Document {
 		if vm == vm2 {
 			d.Type = events.TypeHVM
 			d.Disks = []desired.Disk{diskOf("xvda", vol1, 2)}
+			d.Disks[0].Limits.WriteBPS = rapid.SampledFrom([]int64{0, 1 << 20, 2 << 20}).Draw(t, "limit")
 		}
 		docs = append(docs, vmDoc(first+uint64(i), d))
 	}
@@ -70,6 +71,11 @@ func TestAnyDeliveryEndsAsTheNewestDocumentSays(t *testing.T) {
 		for _, disks := range e.h.DisksOf(vm2) {
 			if len(disks) != 1 {
 				t.Fatalf("a domain runs without its disk: %v", disks)
+			}
+		}
+		if d, err := newest[vm2].Domain(); err == nil && d.Want == desired.Running {
+			if got := e.h.LimitsOf(vol1); got != d.Disks[0].Limits {
+				t.Fatalf("its disk has limits %+v, want %+v", got, d.Disks[0].Limits)
 			}
 		}
 		for vm, d := range newest {

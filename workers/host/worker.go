@@ -16,13 +16,14 @@ import (
 
 // Worker joins the edges for the loop of package workers.
 type Worker struct {
-	Boot    string
-	Tools   Toolstack
-	Store   Store
-	Blobs   Blobs
-	Disks   Disks  // nil: no domain with disks is made
-	Seeds   Seeds  // nil: no domain with a seed is made
-	TSCMode string // of PVH and HVM domains; empty leaves it to Xen
+	Boot     string
+	Tools    Toolstack
+	Store    Store
+	Blobs    Blobs
+	Disks    Disks    // nil: no domain with disks is made
+	Seeds    Seeds    // nil: no domain with a seed is made
+	Throttle Throttle // nil: a disk with limits is a step that fails
+	TSCMode  string   // of PVH and HVM domains; empty leaves it to Xen
 	// Console says in which file the consoles of a name are kept; nil: HVM domains have no serial port.
 	Console func(name string) string
 	// ForgetConsole removes what a VM's domains have printed; may be nil.
@@ -76,6 +77,7 @@ func (w *Worker) Observe(ctx context.Context) (Observed, error) {
 	if err := w.missingModels(ctx, &o); err != nil {
 		return Observed{}, err
 	}
+	o.Limits, _ = w.limits(ctx) // a throttle that cannot be read fails at the step that sets it, and hides no domain
 	have, err := w.Blobs.Have()
 	if err != nil {
 		return Observed{}, err
@@ -160,6 +162,8 @@ func (w *Worker) Apply(ctx context.Context, s workers.Step) error {
 		return err
 	case stepUnseed:
 		return w.unseed(ctx, s.Target)
+	case stepLimit:
+		return w.setLimits(ctx, s)
 	case stepCreate:
 		return w.create(ctx, s)
 	case stepForget:
@@ -340,6 +344,7 @@ func (w *Worker) destroy(ctx context.Context, domid int, s workers.Step) error {
 			return fmt.Errorf("note how the domain ends: %w", err)
 		}
 	}
+	w.liftLimits(ctx, domid)
 	if err := w.Tools.Act(ctx, ActDestroy, domid); err != nil {
 		return err
 	}

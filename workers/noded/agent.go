@@ -93,7 +93,8 @@ func (a *agent) complete() {
 // wire joins worker, loop and reporter.
 func (a *agent) wire() {
 	w := &host.Worker{
-		Boot: a.conf.BootID, Tools: a.edges.tools, Store: a.edges.store, Blobs: a.edges.blobs, Disks: a.edges.disks, Seeds: a.edges.seeds, TSCMode: a.opt.tsc,
+		Boot: a.conf.BootID, Tools: a.edges.tools, Store: a.edges.store, Blobs: a.edges.blobs, Disks: a.edges.disks, Seeds: a.edges.seeds, Throttle: a.edges.throttle,
+		TSCMode: a.opt.tsc,
 		Console: boot.ConsolePath, ForgetConsole: a.edges.forget,
 	}
 	a.consoles = &consoles{log: a.log, read: a.consoleTail, tails: map[workers.EndKey][]byte{}, sent: map[string]bool{}}

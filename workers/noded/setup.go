@@ -106,12 +106,13 @@ func takeLock(lock, tools *os.File) (bool, error) {
 
 // edges are the toolstack, xenstore and the files, real or modelled.
 type edges struct {
-	tools host.Toolstack
-	store host.Store
-	blobs host.Blobs
-	disks host.Disks // nil: none
-	seeds host.Seeds
-	watch func(ctx context.Context, changed func()) error // may be nil
+	tools    host.Toolstack
+	store    host.Store
+	blobs    host.Blobs
+	disks    host.Disks // nil: none
+	seeds    host.Seeds
+	throttle host.Throttle                                   // nil: none
+	watch    func(ctx context.Context, changed func()) error // may be nil
 
 	console func(name string, limit int64) ([]byte, error) // the last bytes that the domain of a name printed
 	forget  func(vm events.VMID) error                     // removes what a VM's domains printed
@@ -158,7 +159,7 @@ func modelEdges(o options, rec func(string)) (edges, error) {
 		h.Save = func(m workertest.Machine) error { return writeJSON(o.state, m) }
 	}
 	return edges{
-		tools: h, store: h, blobs: workertest.Blobs{}, disks: h, seeds: h.Seeds(),
+		tools: h, store: h, blobs: workertest.Blobs{}, disks: h, seeds: h.Seeds(), throttle: h.Throttle(),
 		console: func(name string, _ int64) ([]byte, error) {
 			return []byte("the model's console of " + name + "\n"), nil
 		},

@@ -19,6 +19,7 @@ import (
 	"cloudengine/workers/path"
 	"cloudengine/workers/proxy"
 	"cloudengine/workers/storage"
+	"cloudengine/workers/throttle"
 )
 
 // storageInterval is the longest time between two looks of a loop of storage: what the kernel does by itself shows no other way.
@@ -123,6 +124,11 @@ func newChain(a *agent) *chain {
 		addLoop(c, "paths", w, nil)
 		c.others = append(c.others, w.Run)
 		a.worker.Disks = w
+		if k, err := throttle.Open(throttle.Dir); err != nil {
+			a.log.Error("no domain with limits on its disks will be started", "err", err)
+		} else {
+			a.worker.Throttle = k
+		}
 	}
 	return c
 }

@@ -73,6 +73,7 @@ func (h *Host) SetDevice(v events.VolumeID, there bool) {
 	if h.open(v) {
 		return
 	}
+	delete(h.m.Limits, numberOf(h.m.Devices[DevicePath(v)]))
 	h.m.Devices[DevicePath(v)] = 0
 	if there {
 		h.renumber(v)
@@ -87,6 +88,7 @@ func (h *Host) Renumber(v events.VolumeID) {
 }
 
 func (h *Host) renumber(v events.VolumeID) {
+	delete(h.m.Limits, numberOf(h.m.Devices[DevicePath(v)]))
 	h.m.Minors++
 	h.m.Devices[DevicePath(v)] = h.m.Minors
 }

@@ -41,6 +41,8 @@ type Machine struct {
 	Devices  map[string]int // minor numbers of block devices, by path; one that is not there has 0
 	Minors   int            // that were ever given
 	Seeds    map[string]int // minor numbers of the loop devices of seeds, by name; one that was made or taken away by half has 0
+
+	Limits map[string]events.DiskLimits `json:",omitempty"` // of block devices, by number
 }
 
 // Host is the model. It is safe for concurrent use.
