@@ -18,17 +18,28 @@ func TestSoakStorage(t *testing.T) {
 		must(t, "machine", "power", "on", m.Name, "--wait", "--timeout", "5m")
 	}
 	over(t, events.TransportISCSI, func() {
-		t.Run("debian", func(t *testing.T) { guestBootsFromItsDisk(t, ofRole(rack.RoleHost)...) })
+		t.Run("boot", func(t *testing.T) { bootsFromItsDisk(t, smallGuest(t), ofRole(rack.RoleHost)...) })
+	}, func() {
 		t.Run("failover", arrayMoved)
 		t.Run("node", nodeDied)
 		t.Run("frozen", proxyFrozen)
 		t.Run("cut", proxyCutOffFromUs)
 		t.Run("both", bothProxiesDied)
 	})
-	over(t, events.TransportSRP, func() {
+	over(t, events.TransportSRP, func() {}, func() {
 		t.Run("frozen", proxyFrozen)
 		t.Run("node", nodeDied)
 	})
+}
+
+// TestSoakDebian: a real distribution boots from its disk, on one host and then on the other.
+func TestSoakDebian(t *testing.T) {
+	for _, m := range shared.Machines() {
+		must(t, "machine", "power", "on", m.Name, "--wait", "--timeout", "5m")
+	}
+	sanSets = 4 // or it has no room
+	defer func() { sanSets = 2 }()
+	over(t, events.TransportSRP, func() { bootsFromItsDisk(t, debianGuest(), ofRole(rack.RoleHost)...) }, func() {})
 }
 
 // proxyFrozen stops the processors of the proxy that has the array. It is silent and serves nothing, and its controller says that it is on:
