@@ -32,6 +32,11 @@ func TestSoakStorage(t *testing.T) {
 	})
 }
 
+// debianGuest is a real distribution: built by "go tool task debian", told its name and a key the way cloud-init reads them.
+func debianGuest() diskGuest {
+	return diskGuest{"debian", built("debian/disk.img.zst"), "384MiB", "debian ready: hostname=debian keys=1", 20 * time.Minute}
+}
+
 // TestSoakDebian: a real distribution boots from its disk, on one host and then on the other.
 func TestSoakDebian(t *testing.T) {
 	for _, m := range shared.Machines() {

@@ -21,11 +21,6 @@ type diskGuest struct {
 	within time.Duration // from its start
 }
 
-// debianGuest is a real distribution: built by "go tool task debian", told its name and a key the way cloud-init reads them.
-func debianGuest() diskGuest {
-	return diskGuest{"debian", built("debian/disk.img.zst"), "384MiB", "debian ready: hostname=debian keys=1", 20 * time.Minute}
-}
-
 // smallGuest is the test guest on a disk of its own, with GRUB's configuration: it is up in a fraction of the time.
 func smallGuest(t *testing.T) diskGuest {
 	t.Helper()
@@ -87,6 +82,7 @@ func bootsFromItsDisk(t *testing.T, g diskGuest, hosts ...string) {
 			out := must(t, "vm", "console", g.name, "--bytes", "65536")
 			return strings.Contains(out, g.says), out
 		})
+		t.Logf("it has booted from its disk %.0f s after its start was asked for", time.Since(began).Seconds())
 		must(t, "vm", "stop", g.name, "--wait", "--timeout", "5m")
 	}
 	must(t, "volume", "detach", g.name)
