@@ -56,7 +56,7 @@ func smallGuest(t *testing.T) diskGuest {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("make a disk: %v: %s", err, out)
 	}
-	return diskGuest{"small", image, "128MiB", "name=from-disk", 8 * time.Minute}
+	return diskGuest{"small", image, "128MiB", "name=from-disk", 15 * time.Minute}
 }
 
 // sshKey is a public key that guests are told.
