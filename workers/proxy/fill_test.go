@@ -54,8 +54,13 @@ func testImage() []byte {
 
 func packed(t testing.TB, raw []byte) []byte {
 	t.Helper()
+	return packedWith(t, raw, 1<<20)
+}
+
+func packedWith(t testing.TB, raw []byte, window int) []byte {
+	t.Helper()
 	var b bytes.Buffer
-	z, err := zstd.NewWriter(&b, zstd.WithWindowSize(1<<20))
+	z, err := zstd.NewWriter(&b, zstd.WithWindowSize(window))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -244,18 +249,7 @@ func (e *engine) mends(t *testing.T, zip, raw []byte) {
 // windowed packs with a window that proxies do not have the memory for.
 func windowed(t testing.TB, raw []byte) []byte {
 	t.Helper()
-	var b bytes.Buffer
-	z, err := zstd.NewWriter(&b, zstd.WithWindowSize(16<<20))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := z.Write(raw); err != nil {
-		t.Fatal(err)
-	}
-	if err := z.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return b.Bytes()
+	return packedWith(t, raw, 16<<20)
 }
 
 // TestFillIsKilled: the agent dies before or after each of its calls from the first zeroing on. It is never told ready before it is whole.
