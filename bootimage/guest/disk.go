@@ -93,12 +93,12 @@ func startDisk(name string) {
 	}
 }
 
-// awaitDisk exercises a disk that may appear a moment after the driver was loaded.
-func awaitDisk(name string) {
+// awaitDisk uses a disk that may appear a moment after the driver was loaded.
+func awaitDisk(name string, use func(name string)) {
 	const patience = 30 // seconds
 	for range patience {
 		if _, err := os.Stat(filepath.Join("/dev", name)); err == nil {
-			startDisk(name)
+			use(name)
 			return
 		}
 		time.Sleep(time.Second)

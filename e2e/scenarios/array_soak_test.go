@@ -20,6 +20,7 @@ func TestSoakStorage(t *testing.T) {
 	over(t, events.TransportISCSI, func() {
 		t.Run("boot", func(t *testing.T) { bootsFromItsDisk(t, smallGuest(t), ofRole(rack.RoleHost)...) })
 	}, func() {
+		t.Run("limits", diskLimited)
 		t.Run("failover", arrayMoved)
 		t.Run("node", nodeDied)
 		t.Run("frozen", proxyFrozen)
