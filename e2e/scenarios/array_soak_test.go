@@ -26,6 +26,8 @@ func TestSoakStorage(t *testing.T) {
 		t.Run("frozen", proxyFrozen)
 		t.Run("cut", proxyCutOffFromUs)
 		t.Run("both", bothProxiesDied)
+		t.Run("agents", storageAgentsKilled)
+		t.Run("second", secondWriterTried)
 	})
 	over(t, events.TransportSRP, func() {}, func() {
 		t.Run("frozen", proxyFrozen)
