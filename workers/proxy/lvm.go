@@ -3,21 +3,24 @@ package proxy
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"runtime"
-	"sort"
 	"strconv"
 	"strings"
 	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
 
 	"cloudengine/events"
+	"cloudengine/workers/lvm2"
 )
 
-// LVM is Records by the program lvm (lvm(8)). Each call sees one device only, activates nothing, and never speaks with device-mapper.
+// LVM is Records in LVM's metadata, written by the program lvm (lvm(8)) and read without it. Each call sees one device only, activates nothing, and
+// never speaks with device-mapper.
 type LVM struct{}
 
 // lvmConfig (lvm.conf(5)): no daemon, no udev, no backup files, nothing activated.
@@ -52,89 +55,51 @@ func withUs(cmd *exec.Cmd) error {
 	return cmd.Run()
 }
 
-// rows reads a report in JSON form (lvmreport(7)): one list of rows of texts.
-func rows(out []byte) ([]map[string]string, error) {
-	var r struct {
-		Report []map[string][]map[string]string `json:"report"`
+// Read gives the records on a device, past all caches and without the program. A device without any is no error; one with those of another array
+// is.
+func (LVM) Read(_ context.Context, array events.ArrayID, device string) (Record, error) {
+	f, err := os.OpenFile(device, os.O_RDONLY|unix.O_DIRECT, 0)
+	if err != nil {
+		return Record{}, fmt.Errorf("read records: %w", err)
 	}
-	if err := json.Unmarshal(out, &r); err != nil {
-		return nil, fmt.Errorf("read report of lvm: %w", err)
+	defer f.Close()
+	g, err := lvm2.Read(past{f})
+	if err != nil {
+		return Record{}, fmt.Errorf("read records on %s: %w", device, err)
 	}
-	var all []map[string]string
-	for _, part := range r.Report {
-		for _, list := range part {
-			all = append(all, list...)
-		}
-	}
-	return all, nil
+	return recordOf(g, groupName(array))
 }
 
-var errReport = errors.New("the report of lvm is not understood")
+// past reads a file into memory that is aligned as direct access needs it.
+type past struct{ f *os.File }
 
-// fields of pvs (pvs(8)): one row for each run of extents, free ones too.
-const fields = "pv_name,vg_name,pe_start,vg_extent_size,pv_pe_count,lv_name,seg_start_pe,pvseg_start,pvseg_size"
-
-// Read gives the records on a device. A device without any is no error; one with those of another array is.
-func (LVM) Read(ctx context.Context, array events.ArrayID, device string) (Record, error) {
-	out, err := lvm(ctx, device, "pvs", "--segments", "--reportformat", "json", "--units", "b", "--nosuffix", "-o", fields)
-	if err != nil {
-		return Record{}, err
-	}
-	all, err := rows(out)
-	if err != nil {
-		return Record{}, err
-	}
-	if len(all) == 0 || all[0]["vg_name"] == "" {
-		return Record{}, empty(ctx, device)
-	}
-	return parseRecord(all, device, groupName(array))
+func (p past) ReadAt(b []byte, at int64) (int, error) {
+	const align = 4096
+	whole := make([]byte, len(b)+align)
+	skip := (align - int(uintptr(unsafe.Pointer(&whole[0]))%align)) % align
+	n, err := p.f.ReadAt(whole[skip:skip+len(b)], at)
+	return copy(b, whole[skip:skip+n]), err
 }
 
-// empty makes sure that LVM sees a device, and no volume group on it.
-func empty(ctx context.Context, device string) error {
-	out, err := lvm(ctx, device, "pvs", "--all", "--reportformat", "json", "-o", "pv_name,vg_name")
-	if err != nil {
-		return err
-	}
-	all, err := rows(out)
-	if err != nil {
-		return err
-	}
-	if len(all) != 1 || all[0]["pv_name"] != device || all[0]["vg_name"] != "" {
-		return fmt.Errorf("find %s: %w: %s", device, errReport, out)
-	}
-	return nil
-}
+var errGroup = errors.New("it is not the array's group")
 
-// parseRecord reads rows of fields.
-func parseRecord(all []map[string]string, device, group string) (Record, error) {
-	r := Record{Found: true, Volumes: map[events.VolumeID][]events.Segment{}}
-	number := func(row map[string]string, name string) int {
-		n, err := strconv.Atoi(row[name])
-		if err != nil {
-			return -1
-		}
-		return n
+// recordOf makes a record of a group; nil: there is none.
+func recordOf(g *lvm2.Group, group string) (Record, error) {
+	const sectorsInMiB = 2048
+	switch {
+	case g == nil:
+		return Record{}, nil
+	case g.Name != group:
+		return Record{}, fmt.Errorf("read records of %s: there are those of %q: %w", group, g.Name, errGroup)
+	case g.ExtentSectors%sectorsInMiB != 0 || g.StartSectors%sectorsInMiB != 0:
+		return Record{}, fmt.Errorf("read records of %s: extents of %d sectors from %d: %w", group, g.ExtentSectors, g.StartSectors, lvm2.ErrDamaged)
 	}
-	sort.SliceStable(all, func(i, j int) bool { return number(all[i], "seg_start_pe") < number(all[j], "seg_start_pe") })
-	for _, row := range all {
-		if row["pv_name"] != device || row["vg_name"] != group {
-			return Record{}, fmt.Errorf("read records of %s: there are those of %q on %q", group, row["vg_name"], row["pv_name"])
+	r := Record{Found: true, ExtentMiB: int(g.ExtentSectors / sectorsInMiB), StartMiB: int(g.StartSectors / sectorsInMiB), Extents: int(g.Extents),
+		Volumes: map[events.VolumeID][]events.Segment{}}
+	for id, all := range g.Volumes {
+		for _, s := range all {
+			r.Volumes[events.VolumeID(id)] = append(r.Volumes[events.VolumeID(id)], events.Segment{Start: int(s.Start), Count: int(s.Count)})
 		}
-		start, size, extents := number(row, "pe_start"), number(row, "vg_extent_size"), number(row, "pv_pe_count")
-		if start < 0 || size <= 0 || extents < 0 || start%(1<<20) != 0 || size%(1<<20) != 0 {
-			return Record{}, fmt.Errorf("read records of %s: %w: %v", group, errReport, row)
-		}
-		r.StartMiB, r.ExtentMiB, r.Extents = start>>20, size>>20, extents
-		id := events.VolumeID(row["lv_name"])
-		if id == "" {
-			continue // nobody's
-		}
-		s := events.Segment{Start: number(row, "pvseg_start"), Count: number(row, "pvseg_size")}
-		if s.Start < 0 || s.Count <= 0 || number(row, "seg_start_pe") != total(r.Volumes[id]) {
-			return Record{}, fmt.Errorf("read segments of %s: %w: %v", id, errReport, row)
-		}
-		r.Volumes[id] = append(r.Volumes[id], s)
 	}
 	return r, nil
 }

@@ -1,46 +1,32 @@
 package proxy
 
 import (
-	"strings"
+	"errors"
 	"testing"
 
 	"cloudengine/events"
+	"cloudengine/workers/lvm2"
 )
 
-const report = `{"report":[{"pvseg":[
-{"pv_name":"/dev/mapper/x","vg_name":"ce-0011","pe_start":"4194304","vg_extent_size":"4194304","pv_pe_count":"15","lv_name":"v2","seg_start_pe":"2","pvseg_start":"0","pvseg_size":"1"},
-{"pv_name":"/dev/mapper/x","vg_name":"ce-0011","pe_start":"4194304","vg_extent_size":"4194304","pv_pe_count":"15","lv_name":"v1","seg_start_pe":"0","pvseg_start":"1","pvseg_size":"4"},
-{"pv_name":"/dev/mapper/x","vg_name":"ce-0011","pe_start":"4194304","vg_extent_size":"4194304","pv_pe_count":"15","lv_name":"","seg_start_pe":"0","pvseg_start":"5","pvseg_size":"4"},
-{"pv_name":"/dev/mapper/x","vg_name":"ce-0011","pe_start":"4194304","vg_extent_size":"4194304","pv_pe_count":"15","lv_name":"v2","seg_start_pe":"0","pvseg_start":"9","pvseg_size":"2"}]}]}`
-
-func TestReportOfLVM(t *testing.T) {
-	all, err := rows([]byte(report))
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, err := parseRecord(all, "/dev/mapper/x", "ce-0011")
+func TestRecordOfAGroup(t *testing.T) {
+	g := &lvm2.Group{Name: "ce-0011", ExtentSectors: 8192, StartSectors: 8192, Extents: 15,
+		Volumes: map[string][]lvm2.Segment{"v2": {{Start: 9, Count: 2}, {Start: 0, Count: 1}}, "v1": {{Start: 1, Count: 4}}}}
+	r, err := recordOf(g, "ce-0011")
 	if err != nil || !r.Found || r.StartMiB != 4 || r.ExtentMiB != 4 || r.Extents != 15 || len(r.Volumes) != 2 {
 		t.Fatalf("got %+v, %v", r, err)
 	}
 	if !equal(r.Volumes["v2"], []events.Segment{{Start: 9, Count: 2}, {Start: 0, Count: 1}}) || !equal(r.Volumes["v1"], []events.Segment{{Start: 1, Count: 4}}) {
 		t.Errorf("got %+v", r.Volumes)
 	}
-	for _, bad := range []string{
-		strings.Replace(report, `"seg_start_pe":"2"`, `"seg_start_pe":"3"`, 1), // a hole
-		strings.Replace(report, `"pe_start":"4194304"`, `"pe_start":"1000"`, 1),
-		strings.Replace(report, `"vg_name":"ce-0011"`, `"vg_name":"other"`, 1),
-		strings.Replace(report, `"pvseg_size":"4"`, `"pvseg_size":""`, 1),
-	} {
-		all, err := rows([]byte(bad))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if r, err := parseRecord(all, "/dev/mapper/x", "ce-0011"); err == nil {
-			t.Errorf("taken: %+v", r)
-		}
+	if r, err := recordOf(g, "ce-0022"); !errors.Is(err, errGroup) || r.Found {
+		t.Errorf("another array's group: %+v, %v", r, err)
 	}
-	if _, err := rows([]byte("WARNING")); err == nil {
-		t.Error("what is no report is taken")
+	g.StartSectors = 1
+	if r, err := recordOf(g, "ce-0011"); !errors.Is(err, lvm2.ErrDamaged) || r.Found {
+		t.Errorf("extents that begin within a MiB: %+v, %v", r, err)
+	}
+	if r, err := recordOf(nil, "ce-0011"); err != nil || r.Found {
+		t.Errorf("nothing: %+v, %v", r, err)
 	}
 }
 

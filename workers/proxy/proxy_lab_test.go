@@ -257,6 +257,7 @@ func TestRealProxy(t *testing.T) {
 		!slices.Equal(rec.Volumes[v1ID], v1) {
 		t.Errorf("records %+v, %v", rec, err)
 	}
+	x.recordsAgree()
 	x.write(1, "customer")
 	x.loss(l)
 	x.handover(l)
@@ -265,6 +266,17 @@ func TestRealProxy(t *testing.T) {
 	x.state(events.ArrayAbsent)
 	if all, err := dm.List(); err != nil || len(all) > 0 {
 		t.Errorf("left: %+v, %v", all, err)
+	}
+}
+
+// recordsAgree compares what is read of the records with what the program lvm tells.
+func (x *lab) recordsAgree() {
+	x.Helper()
+	device := "/dev/mapper/ce-own-" + string(arrayID)
+	ours, err1 := proxy.LVM{}.Read(x.Context(), arrayID, device)
+	theirs, err2 := proxy.ReadByProgram(x.Context(), arrayID, device)
+	if err1 != nil || err2 != nil || !proxy.SameRecord(ours, theirs) || !ours.Found {
+		x.Errorf("records are %+v (%v), the program says %+v (%v)", ours, err1, theirs, err2)
 	}
 }
 
@@ -322,6 +334,7 @@ func (x *lab) volumes() {
 	const v2 = "22222222-0000-4000-8000-000000000002"
 	x.say(x.doc(desired.Active, 2, grown, volume(v2, desired.There, events.Segment{Start: 12, Count: 2})))
 	x.ready(2)
+	x.recordsAgree()
 	x.write(12, "secret")
 	x.holds(map[int]string{0: "", 1: "customer", 9: "degraded", 10: "", 4: "", 5: "", 13: "", 6: "old data"})
 	x.say(x.doc(desired.Active, 2, grown, volume(v2, desired.Absent, events.Segment{Start: 12, Count: 2})))
@@ -342,6 +355,7 @@ func (x *lab) filled(others func(*desired.Array)) {
 			Segments: []events.Segment{{Start: 7, Count: 1}, {Start: 3, Count: 1}, {Start: 11, Count: 1}}})
 	}))
 	x.until("filled", func(r events.ArrayReport) bool { return slices.Contains(r.Ready, v3) })
+	x.recordsAgree()
 	x.holds(map[int]string{7: "an image", 3: "", 11: "", 1: "customer", 6: "old data", 8: "old data", 14: "old data"})
 }
 
