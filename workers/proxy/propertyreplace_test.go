@@ -1,0 +1,118 @@
+package proxy_test
+
+import (
+	"slices"
+
+	"pgregory.net/rapid"
+
+	"cloudengine/events"
+	"cloudengine/events/desired"
+	"cloudengine/workers/md"
+)
+
+// replacing is what the plane's log knows of a leg that is being replaced.
+type replacing struct {
+	old, new         *disk
+	slot             int
+	since, cancelled events.Generation
+	cancel           bool
+}
+
+func (p *plane) replacements() []desired.Replacement {
+	r := p.replacing
+	if r == nil {
+		return nil
+	}
+	want := desired.There
+	if r.cancel {
+		want = desired.Absent
+	}
+	return []desired.Replacement{{Leg: r.new.leg(r.slot), Want: want}}
+}
+
+// replace begins a replacement, as the decider does: one at a time, of an active array, by a disk of the leg's node.
+func (p *plane) replace(t *rapid.T) {
+	r, ok := p.last[arrayID]
+	if p.replacing != nil || p.want != desired.Active || !ok || r.State != events.ArrayActive || !p.made {
+		return
+	}
+	n := rapid.IntRange(0, len(p.w.disks)-1).Draw(t, "leg")
+	old := p.w.disks[n]
+	i := slices.IndexFunc(p.w.disks, func(d *disk) bool { return d.spare && d.node == old.node })
+	if old.spare || i < 0 {
+		return
+	}
+	p.replacing = &replacing{old: old, new: p.w.disks[i], slot: old.slot}
+	p.render()
+	p.replacing.since = p.told
+}
+
+func (p *plane) cancel() {
+	if p.replacing == nil || p.replacing.cancel {
+		return
+	}
+	p.replacing.cancel = true
+	p.render()
+	p.replacing.cancelled = p.told
+}
+
+// legs takes what a report says of a replacement, as the decider does. The disk that is no leg any more is wiped.
+func (p *plane) legs(t *rapid.T, r events.ArrayReport) {
+	x := p.replacing
+	if x == nil || r.State != events.ArrayActive || x.slot >= len(r.Disks) {
+		return
+	}
+	in, beside := r.Disks[x.slot], func(d *disk) bool { return slices.Contains(r.Beside, d.id()) }
+	gone := x.new
+	switch {
+	case r.Generation.Compare(x.since) >= 0 && in == x.new.id() && r.Legs[x.slot] == events.LegInSync && !beside(x.old):
+		gone = x.old
+		x.new.spare, x.new.slot, x.old.spare = false, x.slot, true
+	case x.cancel && r.Generation.Compare(x.cancelled) >= 0 && in != x.new.id() && !beside(x.new):
+	default:
+		return
+	}
+	for _, a := range p.w.arrays {
+		if a.Of(dev(gone.naa)) != nil {
+			t.Fatalf("disk %s is to be wiped, and md has it: %+v", gone.naa, a.Members)
+		}
+	}
+	gone.super, p.replacing = nil, nil
+	p.render()
+}
+
+// otherOwner is what md did on another proxy: all legs were there, and what was being filled went on.
+func (p *plane) otherOwner() {
+	var best *disk
+	for _, d := range p.w.disks {
+		if d.super != nil && !d.super.Filling() && (best == nil || d.super.Events > best.super.Events) {
+			best = d
+		}
+	}
+	number := func(d *disk) int { return slices.Index(p.w.disks, d) }
+	s := *best.super
+	s.Roles = slices.Clone(s.Roles)
+	s.Events += 10
+	s.Features = 0
+	for _, d := range p.w.disks {
+		if !d.spare && !s.Has(d.slot) {
+			s.Roles[number(d)] = uint16(d.slot)
+			d.super = &md.Super{}
+		}
+	}
+	for _, d := range p.w.disks {
+		if d.super == nil || s.SlotOf(number(d)) < 0 {
+			continue
+		}
+		features := d.super.Features
+		x := s
+		x.DevNumber = number(d)
+		if d.super.Filling() {
+			x.Features = features
+		} else {
+			d.version = p.w.version
+		}
+		d.super = &x
+	}
+	p.known = max(p.known, s.Events)
+}
