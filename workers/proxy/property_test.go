@@ -27,7 +27,8 @@ type plane struct {
 	ready   map[events.VolumeID]int // extents
 	serial  int
 
-	replacing *replacing
+	replacing       *replacing
+	replaced, ended int
 }
 
 // render says what holds now.

@@ -1,7 +1,10 @@
 package proxy_test
 
 import (
+	"errors"
 	"slices"
+	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -72,6 +75,14 @@ func (p *plane) legs(t *rapid.T, r events.ArrayReport) {
 	default:
 		return
 	}
+	if gone == x.old {
+		if s := x.new.super; s.Replaces() || !s.Complete() || s.Slot() != x.slot {
+			t.Fatalf("disk %s is told as the leg, and its superblock says %+v", x.new.naa, s)
+		}
+		p.replaced++
+	} else {
+		p.ended++
+	}
 	for _, a := range p.w.arrays {
 		if a.Of(dev(gone.naa)) != nil {
 			t.Fatalf("disk %s is to be wiped, and md has it: %+v", gone.naa, a.Members)
@@ -115,4 +126,47 @@ func (p *plane) otherOwner() {
 		d.super = &x
 	}
 	p.known = max(p.known, s.Events)
+}
+
+// TestAnyReplacement is TestAnyHistory of an array that runs, whose legs are replaced: at no time is a slot without a disk that has all that
+// was written, or has two; what is told as a leg is one for who has the array next; and no disk that is wiped is in md.
+func TestAnyReplacement(t *testing.T) {
+	replaced, ended := 0, 0
+	rapid.Check(t, func(t *rapid.T) {
+		w := newWorld(2, 2)
+		w.addSpare(0)
+		w.addSpare(1)
+		p := &plane{engine: newEngine(w), want: desired.Active, epoch: 1, ready: map[events.VolumeID]int{}}
+		w.mayZero = p.mayZero
+		p.render()
+		p.settle(t)
+		p.believe(t)
+		for range rapid.IntRange(1, 25).Draw(t, "rounds") {
+			w.looks = rapid.IntRange(4, 12).Draw(t, "looks")
+			switch rapid.IntRange(0, 9).Draw(t, "change") {
+			case 0, 1, 2, 3:
+				p.replace(t)
+			case 4:
+				p.cancel()
+			case 5:
+				p.want, p.epoch, p.given = desired.Active, p.epoch+1, false
+				p.render()
+			default:
+				p.change(t)
+			}
+			p.disturb(t)
+			for range rapid.IntRange(0, 12).Draw(t, "passes") {
+				if _, err := p.pass(); !errors.Is(err, errKilled) {
+					p.believe(t)
+				}
+				p.clock.now = p.clock.now.Add(time.Second)
+				p.check(t)
+			}
+		}
+		replaced, ended = replaced+p.replaced, ended+p.ended
+	})
+	t.Logf("%d replaced, %d ended", replaced, ended)
+	if replaced == 0 || ended == 0 {
+		t.Fatalf("%d replaced, %d ended: too little happens", replaced, ended)
+	}
 }

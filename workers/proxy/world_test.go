@@ -40,7 +40,8 @@ type world struct {
 	data     map[events.ArrayID][]string // what is on each extent
 	minor    uint32
 	version  int
-	filling  map[string]int // by device: looks until it is full
+	filling  map[string]int // by device: looks until it is a leg
+	looks    int            // that filling takes, at least 4
 
 	mayAssemble func(id string, members []md.Candidate) string // why not, or nothing
 	mayZero     func(id events.ArrayID, extent int) string
@@ -66,7 +67,7 @@ const (
 
 func newWorld(nodes, each int) *world {
 	w := &world{sessions: map[proxy.Node]bool{}, exports: map[events.ArrayID]proxy.Export{}, records: map[events.ArrayID]*proxy.Record{},
-		data: map[events.ArrayID][]string{}, filling: map[string]int{}, minor: 10}
+		data: map[events.ArrayID][]string{}, filling: map[string]int{}, looks: 5, minor: 10}
 	for i := range nodes * each {
 		n := i % nodes
 		w.disks = append(w.disks, &disk{naa: fmt.Sprintf("6001405%025d", i), there: true, slot: i,

@@ -97,7 +97,7 @@ func (w *world) run(x md.Wanted, members []md.Candidate) error {
 		states := []string{"in_sync"}
 		if m.Super != nil && m.Super.Filling() {
 			states = []string{"spare", "replacement"}
-			w.filling[m.Dev] = 3
+			w.filling[m.Dev] = w.looks
 		}
 		a.Members = append(a.Members, md.Member{Dev: m.Dev, Slot: m.Slot, States: states})
 	}
@@ -117,6 +117,7 @@ func (w arrays) Stop(_ context.Context, name string) error {
 			if w.over(a.DevNo) {
 				return unix.EBUSY
 			}
+			w.update(&w.arrays[i]) // md writes what it has not yet
 			w.arrays = slices.Delete(w.arrays, i, i+1)
 			return nil
 		}

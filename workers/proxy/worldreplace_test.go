@@ -38,7 +38,7 @@ func (w arrays) Replace(ctx context.Context, name, dev string, slot int) error {
 		s := *w.disk(old.Dev).super
 		d.super, d.version = &s, -1
 		a.Members = append(a.Members, md.Member{Dev: dev, Slot: slot, States: []string{"spare", "replacement"}})
-		w.filling[dev] = 3
+		w.filling[dev] = w.looks
 		w.update(a)
 		return nil
 	})
@@ -50,19 +50,29 @@ func (w *world) fill() {
 		a := &w.arrays[i]
 		for j := range a.Members {
 			m := &a.Members[j]
-			if !m.Is("replacement") || !w.seen(w.disk(m.Dev)) {
+			if w.filling[m.Dev] <= 0 || m.Is("faulty") || !w.seen(w.disk(m.Dev)) {
 				continue
 			}
 			w.filling[m.Dev]--
 			switch old := a.InSlot(m.Slot); {
-			case w.filling[m.Dev] == 1 && old.Dev != m.Dev:
+			case w.filling[m.Dev] <= 3 && old.Dev != m.Dev:
 				w.disk(m.Dev).version = w.disk(old.Dev).version
 				m.States, old.States, old.Slot = []string{"in_sync", "replacement"}, []string{"faulty"}, -1
-				w.update(a)
-			case w.filling[m.Dev] <= 0 && m.Is("in_sync"):
+				w.filling[m.Dev] = 3
+			case w.filling[m.Dev] == 1 && m.Is("in_sync"): // at 2 its superblock says that it is full, at 0 that it is a leg
 				m.States = []string{"in_sync"}
-				w.update(a)
 			}
+			w.late(a)
+		}
+	}
+}
+
+// late writes superblocks of what md had changed at the look before.
+func (w *world) late(a *md.Array) {
+	for _, m := range a.Members {
+		if n, ok := w.filling[m.Dev]; ok && (n == 2 || n == 0) && m.Is("in_sync") {
+			w.update(a)
+			return
 		}
 	}
 }
