@@ -58,6 +58,7 @@ func (p *plane) believe(t *rapid.T) {
 	case r.Epoch.Counter == p.epoch:
 		p.made, p.known = p.made || r.Made, max(p.known, r.Events)
 		p.legs(t, r)
+		p.write(r)
 		if r.State == events.ArrayActive {
 			p.customers(t, r)
 		}

@@ -92,6 +92,33 @@ func (p *plane) legs(t *rapid.T, r events.ArrayReport) {
 	p.render()
 }
 
+// write is a customer's, while md is as the log knows: what is written between a loss and its report, the event counts cannot tell.
+func (p *plane) write(r events.ArrayReport) {
+	if r.State != events.ArrayActive || len(p.w.arrays) != 1 || len(r.Disks) == 0 {
+		return
+	}
+	a := p.w.arrays[0]
+	var members []*disk
+	for slot, id := range r.Disks {
+		m := a.InSlot(slot)
+		if m == nil || !m.Is("in_sync") {
+			if id != "" {
+				return
+			}
+			continue
+		}
+		d := p.w.disk(m.Dev)
+		if d.id() != id || !p.w.seen(d) {
+			return
+		}
+		members = append(members, d)
+	}
+	p.w.version++
+	for _, d := range members {
+		d.version = p.w.version
+	}
+}
+
 // otherOwner is what md did on another proxy: all legs were there, and what was being filled went on.
 func (p *plane) otherOwner() {
 	var best *disk

@@ -274,12 +274,6 @@ func (w *world) alive(id string) error {
 			}
 		}
 		w.dropDead(a)
-		w.version++
-		for _, m := range a.Members {
-			if m.Is("in_sync") {
-				w.disk(m.Dev).version = w.version
-			}
-		}
 		return nil
 	}
 	return unix.ENODEV
