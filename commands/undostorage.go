@@ -18,7 +18,7 @@ var storageInverses = map[string]inverse{
 	"pool.delete":              never("a deleted pool had no arrays: create it again under its name, with another id"),
 	"array.create":             created("delete"),
 	"array.delete":             never("a deleted array had no volumes: make another of its disks"),
-	"array.replace_leg":        never("while the disk is being filled, \"cloudengine array replace --cancel\" keeps the leg; after that, replace it back when its disk is wiped"),
+	"array.replace_leg":        never("while the disk is being filled, \"cloudengine array cancel-replacement\" keeps the leg; after that, replace it back when its disk is wiped"),
 	"array.cancel_replacement": never("nothing of a disk that was let go of is kept: \"cloudengine array replace\" begins again"),
 	"machine.drain":            opposite("undrain", "draining", true, "its disks are not chosen; legs that were replaced stay where they are"),
 	"machine.undrain":          opposite("drain", "draining", false, "its disks are chosen"),

@@ -15,8 +15,8 @@ func (ArrayLegReplacing) EventType() string { return "array.leg_replacing.v1" }
 // ArrayLegReplacementCancelled says that the new disk shall not follow. It belongs to the array until the owner has let go of it, and follows
 // all the same if it was in sync before the owner knew.
 type ArrayLegReplacementCancelled struct {
-	Slot int    `json:"slot"`
-	New  DiskID `json:"new"`
+	Slot int    `json:"slot"` // in md
+	New  DiskID `json:"new"`  // disk that does not follow
 }
 
 // EventType gives the wire name.
@@ -25,8 +25,8 @@ func (ArrayLegReplacementCancelled) EventType() string { return "array.leg_repla
 // ArrayLegReplacementEnded says that the owner has let go of the new disk: the old one stays the leg. The new one is free once DiskReleased
 // says so.
 type ArrayLegReplacementEnded struct {
-	Slot int    `json:"slot"`
-	New  DiskID `json:"new"`
+	Slot int    `json:"slot"` // in md
+	New  DiskID `json:"new"`  // disk that does not follow
 }
 
 // EventType gives the wire name.
@@ -35,9 +35,9 @@ func (ArrayLegReplacementEnded) EventType() string { return "array.leg_replaceme
 // ArrayLegReplaced says that the new disk is the leg: the owner has it in sync, and has nothing of the old one any more. The old one is free once
 // DiskReleased says so, and is never taken back as a leg before.
 type ArrayLegReplaced struct {
-	Slot int       `json:"slot"`
-	Old  DiskID    `json:"old"`
-	New  DiskID    `json:"new"`
+	Slot int       `json:"slot"` // in md
+	Old  DiskID    `json:"old"`  // was the leg
+	New  DiskID    `json:"new"`  // is the leg
 	Node MachineID `json:"node"` // storage node of the new one
 }
 
