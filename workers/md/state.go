@@ -9,6 +9,8 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // States of arrays (array_state) in which they serve reads and writes, and others that are named here.
@@ -104,8 +106,8 @@ func List(root string) ([]Array, error) {
 	var out []Array
 	for _, d := range dirs {
 		a, err := readArray(filepath.Dir(d))
-		if errors.Is(err, os.ErrNotExist) {
-			continue // it went away meanwhile
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.EBUSY) {
+			continue // it was stopped and goes away (md_attr_show)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("read md array: %w", err)
