@@ -15,6 +15,8 @@ type Array struct {
 	Seen  events.ArrayObserved
 	next  events.MachineID // the proxy that shall own it next, if one was named
 
+	replacing *Replacement // nil: no leg is being replaced
+
 	paths   map[events.MachineID]witness // under the present owner
 	retired bool                         // it shall have no owner any more
 
@@ -125,6 +127,8 @@ func (d *decision) legs(p *Pool, f *Fabric, disks []events.DiskID) ([]events.Leg
 			return nil, reject(events.CodeConflict, "disk %s is there twice", x.Data.Serial)
 		case m == nil || !member:
 			return nil, reject(events.CodeConflict, "disk %s is on a machine that is not on fabric %q", x.Data.Serial, f.Data.Name)
+		case m.Draining:
+			return nil, reject(events.CodeConflict, "disk %s is on storage node %s, which is being drained", x.Data.Serial, m.Name)
 		case x.Data.Signature != "" && !d.c.overrides(GuardForeignData):
 			return nil, guarded(GuardForeignData, "disk %s of %s holds something that is not ours (%s): take another, or lose it with --override=%s --reason \"…\"",
 				x.Data.Serial, m.Name, x.Data.Signature, GuardForeignData)
@@ -147,7 +151,7 @@ func (s *State) chooseDisks(p *Pool, f *Fabric, sets int) ([]events.DiskID, erro
 		if x.Wiping != "" {
 			wiping = "; some that were legs of deleted arrays are not wiped yet"
 		}
-		if _, member := f.members[x.Data.Node]; member && x.usable() == "" && x.Data.Signature == "" {
+		if _, member := f.members[x.Data.Node]; member && x.usable() == "" && x.Data.Signature == "" && !s.drainsNode(x.Data.Node) {
 			free[x.Data.Node] = append(free[x.Data.Node], x)
 		}
 	}
@@ -327,6 +331,7 @@ func decideDeleteArray(d *decision, a ArrayRef) error {
 		return reject(events.CodeConflict, "array %q is being given up by %s: ask again when it has", x.Data.Name, d.s.machineName(x.Owner.Proxy))
 	}
 	d.add(events.KindArray, string(x.ID), events.ArrayDeleted{Wipe: x.counter > 0}) // without an owner nobody has written to its disks
+	d.endReplacement(x)
 	return nil
 }
 
@@ -368,11 +373,13 @@ func (s *State) foldArray(e events.Event, r events.Recorded) {
 		delete(s.names, scope(events.KindArray, "", a.Data.Name))
 		delete(s.storage.arrays, id)
 		s.storage.pools[a.Data.Pool].arrays--
-		for _, l := range a.Data.Legs {
+		for _, l := range a.disks() {
 			x := s.storage.disks[l.Disk]
 			if x.Array = ""; data.Wipe {
 				x.Wiping = id
 			}
 		}
+	default:
+		s.foldReplacement(a, data, events.Generation{Term: r.Term, Number: r.Number})
 	}
 }

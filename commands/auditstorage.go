@@ -13,7 +13,8 @@ type auditStorage struct {
 	size   map[string]int            // extents of an array
 	taken  map[string]map[int]string // of an array: extent → volume
 	of     map[string]string         // volume → array
-	legs   map[events.DiskID]string  // → array
+	legs   map[events.DiskID]string  // → array, until the disk is released
+	arrays map[string]auditLegs
 	nodes  map[events.DiskID]events.MachineID
 }
 
@@ -21,7 +22,7 @@ func newAuditStorage() auditStorage {
 	return auditStorage{
 		pools: map[string]events.PoolCreated{}, owners: map[string]events.ArrayOwnerGranted{}, last: map[string]events.Epoch{},
 		size: map[string]int{}, taken: map[string]map[int]string{}, of: map[string]string{},
-		legs: map[events.DiskID]string{}, nodes: map[events.DiskID]events.MachineID{},
+		legs: map[events.DiskID]string{}, arrays: map[string]auditLegs{}, nodes: map[events.DiskID]events.MachineID{},
 	}
 }
 
@@ -44,7 +45,10 @@ func (a *Audit) storageEvent(r events.Recorded, e events.Event) {
 			}
 		}
 		delete(s.size, id)
+		delete(s.arrays, id)
 		delete(s.taken, id)
+	case events.ArrayLegReplacing, events.ArrayLegReplaced, events.ArrayLegReplacementEnded:
+		a.legEvent(r, e)
 	case events.DiskReleased:
 		a.diskReleased(r, events.DiskID(id), d)
 	case events.ArrayOwnerGranted:
@@ -90,7 +94,11 @@ func (a *Audit) arrayCreated(r events.Recorded, id string, d events.ArrayCreated
 			}
 		}
 	}
-	s.size[id], s.taken[id] = d.Extents, map[int]string{}
+	of := auditLegs{copies: n}
+	for _, l := range d.Legs {
+		of.slots = append(of.slots, l.Disk)
+	}
+	s.size[id], s.taken[id], s.arrays[id] = d.Extents, map[int]string{}, of
 }
 
 func (a *Audit) ownerEnded(r events.Recorded, id string, d events.ArrayOwnerEnded) {
@@ -137,8 +145,8 @@ func (a *Audit) diskReleased(r events.Recorded, disk events.DiskID, d events.Dis
 		a.fail(r, "I2", "disk %s is released by array %s and is a leg of %q", disk, d.Array, s.legs[disk])
 		return
 	}
-	if _, lives := s.size[string(d.Array)]; lives {
-		a.fail(r, "I2", "disk %s is released by array %s, which is not deleted", disk, d.Array)
+	if s.arrays[string(d.Array)].has(disk) {
+		a.fail(r, "I2", "disk %s is released by array %s, of which it is a leg", disk, d.Array)
 	}
 	a.require(r, r.Actor == MachineActor(s.nodes[disk]) && r.Verb == "report_storage", "a disk is released by the storage node that has it")
 	delete(s.legs, disk)

@@ -209,7 +209,7 @@ func (s *State) usesFabric(f *Fabric, m events.MachineID) string {
 		if a.Owner != nil && a.Owner.Proxy == m {
 			return "it owns array " + a.Data.Name
 		}
-		for _, l := range a.Data.Legs {
+		for _, l := range a.disks() {
 			if s.storage.disks[l.Disk].Data.Node == m {
 				return "array " + a.Data.Name + " has disks of it"
 			}

@@ -11,7 +11,7 @@ func (s *State) lastCopy(node events.MachineID) (array string) {
 		if !ok || !a.Seen.Made {
 			continue
 		}
-		for _, l := range a.Data.Legs {
+		for _, l := range a.disks() { // a disk that is being filled may be the leg already
 			if s.storage.disks[l.Disk].Data.Node == node && !s.anotherCopy(a, l, p.Data.Redundancy) {
 				return a.Data.Name
 			}

@@ -22,6 +22,7 @@ type Machine struct {
 	WantedImage string // version that it is given at its next boot; empty: the default
 	ImageBefore string // version that a roll back means; empty: not known
 
+	Draining   bool // a storage node whose disks are not chosen any more
 	Silent     bool
 	BootOver   bool   // power was proven off after this boot enrolled: it cannot report any more
 	Power      string // events.PowerIsOn …; empty: never read
@@ -268,6 +269,10 @@ func (s *State) foldMachine(e events.Event) {
 		}
 	case events.MachineContradicted:
 		m.complaint = data.Message
+	case events.MachineDrainBegan:
+		m.Draining = true
+	case events.MachineDrainEnded:
+		m.Draining = false
 	}
 }
 

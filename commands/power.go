@@ -37,6 +37,9 @@ func decidePower(d *decision, a PowerMachine) error {
 	}
 	if a.Action != events.PowerStatus {
 		for _, op := range m.ops {
+			if d.s.ops[op].Verb == "drain" { // it goes on while the machine is off: its disks are not chosen
+				continue
+			}
 			d.endOperation(op, events.OperationFailed{Message: "a later power action took its place"})
 		}
 	}

@@ -31,6 +31,14 @@ func (s *State) reactions(r events.Recorded) []Command {
 	}
 	arrays("place", s.storageReactions(r))
 	arrays("take_over", s.takeOvers(r))
+	for _, id := range s.drains(r) {
+		if len(out) < 2*maxReactions {
+			out = append(out, Command{
+				Intent: events.ReactionID(r.Number, len(out)), Actor: ActorReaction, Kind: events.KindMachine, Verb: "drain_next",
+				Args: mustArgs(MachineRef{id}), Cause: numberText(r.Number), Correlation: r.Correlation,
+			})
+		}
+	}
 	return out
 }
 

@@ -41,7 +41,7 @@ func (x *Disk) usable() string {
 	case x.Array != "":
 		return "it is a leg of an array"
 	case x.Wiping != "":
-		return "it was a leg of a deleted array, and its storage node has not wiped it yet"
+		return "it was a leg of an array, and its storage node has not wiped it yet"
 	case x.Gone:
 		return "it is gone"
 	case x.Data.Health == events.DiskFailing:
@@ -124,6 +124,7 @@ func (d *decision) endOwner(a *Array, proof string) {
 	if a.retired && len(a.used) == 0 { // it was to be deleted, and waited for this
 		d.add(events.KindArray, string(a.ID), events.ArrayDeleted{Wipe: true})
 		d.finish(a.ref(), events.OperationDone{Message: "it is deleted"}, "delete")
+		d.endReplacement(a)
 	}
 }
 

@@ -43,6 +43,9 @@ func checkArrayReport(x events.ArrayReport) *Rejection {
 	default:
 		return invalid("field \"arrays.state\": %q is not known", clip(x.State))
 	}
+	if len(x.Disks) > maxLegs || len(x.Beside) > maxStorage {
+		return invalid("field \"arrays\": too many disks")
+	}
 	if len(x.Message) > maxText || len(x.Sync) > 32 || len(x.Legs) > maxLegs || x.Degraded < 0 || len(x.Ready) > maxStorage || len(x.Wiped) > maxStorage {
 		return invalid("field \"arrays\": out of range")
 	}
@@ -185,6 +188,7 @@ func (r *storageReported) array(x events.ArrayReport) error {
 	if x.State == events.ArrayActive {
 		r.d.finish(have.ref(), events.OperationDone{Message: "it is active on " + r.m.Name}, "create", "failover")
 		r.volumes(have, x)
+		r.legs(have, x)
 	}
 	given := x.State == events.ArrayStandby || x.State == events.ArrayAbsent
 	if given && o.Revoked != (events.Generation{}) && x.Generation.Compare(o.Revoked) >= 0 { // it obeys the document that told it to

@@ -75,6 +75,14 @@ var decoders = map[string]func(json.RawMessage) (Payload, error){
 	"array.observed.v1":          decode[ArrayObserved],
 	"array.path_observed.v1":     decode[ArrayPathObserved],
 	"array.deleted.v1":           decode[ArrayDeleted],
+	"array.leg_replacing.v1":     decode[ArrayLegReplacing],
+	"array.leg_replaced.v1":      decode[ArrayLegReplaced],
+	"machine.drain_began.v1":     decode[MachineDrainBegan],
+	"machine.drain_ended.v1":     decode[MachineDrainEnded],
+
+	"array.leg_replacement_cancelled.v1": decode[ArrayLegReplacementCancelled],
+	"array.leg_replacement_ended.v1":     decode[ArrayLegReplacementEnded],
+
 	"volume.created.v1":          decode[VolumeCreated],
 	"volume.grown.v1":            decode[VolumeGrown],
 	"volume.ready.v1":            decode[VolumeReady],

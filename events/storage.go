@@ -111,6 +111,8 @@ type ArrayReport struct {
 	SyncDone   int        `json:"sync_done,omitempty"` // per mille
 	Ready      []VolumeID `json:"ready,omitempty"`     // volumes whose records are written and that are filled
 	Wiped      []VolumeID `json:"wiped,omitempty"`     // deleted volumes whose extents are wiped
+	Disks      []DiskID   `json:"disks,omitempty"`     // by slot: the one that md has there; empty: none. Left out while md has one that is not known
+	Beside     []DiskID   `json:"beside,omitempty"`    // others that md has: being filled in the place of a leg, or faulty
 	Message    string     `json:"message,omitempty"`
 }
 

@@ -25,6 +25,7 @@ type Array struct {
 	Degraded   *int            `json:"degraded"`
 	Legs       json.RawMessage `json:"legs"`
 	LegStates  json.RawMessage `json:"leg_states"`
+	Replacing  json.RawMessage `json:"replacing"`
 	Extents    int             `json:"extents"`
 	ExtentMiB  int             `json:"extent_mib"`
 	StartMiB   int             `json:"start_mib"`
@@ -53,6 +54,7 @@ var arrayTable = newTable[Array]("arrays")
 var arrays = &Model{
 	Kind: events.KindArray, Table: arrayTable, Scope: ScopeNone, Named: "name", event: arrayEvent,
 	Reads: []string{"array.created.v1", "array.owner_granted.v1", "array.owner_revoked.v1", "array.owner_ended.v1", "array.observed.v1", "array.path_observed.v1", "array.deleted.v1",
+		"array.leg_replacing.v1", "array.leg_replacement_cancelled.v1", "array.leg_replacement_ended.v1", "array.leg_replaced.v1",
 		"volume.created.v1", "volume.grown.v1", "volume.wiped.v1"},
 }
 
@@ -78,6 +80,8 @@ func arrayEvent(f *fold, e events.Event) error {
 	case events.ArrayDeleted:
 		f.delete(arrayTable, id)
 		return nil
+	case events.ArrayLegReplacing:
+		return arrayReplacing(f, id, d)
 	}
 	if e.Aggregate.Kind == events.KindArray {
 		return change(f, arrayTable, id, func(a *Array) { arrayChanged(a, e.Data, f.now()) })
@@ -106,6 +110,8 @@ func arrayChanged(a *Array, data events.Payload, now time.Time) {
 	case events.ArrayOwnerEnded:
 		a.Owner, a.OwnerName, a.Boot, a.OwnerSince = nil, nil, nil, nil // the epoch stays: it is the last one
 		a.State, a.Revoked, a.Message, a.Degraded, a.LegStates = ArrayUnowned, false, nil, nil, nil
+	case events.ArrayLegReplacementCancelled, events.ArrayLegReplacementEnded, events.ArrayLegReplaced:
+		arrayReplaced(a, data)
 	case events.ArrayPathObserved:
 		a.CutOff = cutOff(a.CutOff, d)
 	case events.ArrayObserved:

@@ -35,7 +35,8 @@ var diskTable = newTable[Disk]("disks")
 
 var disks = &Model{
 	Kind: events.KindDisk, Table: diskTable, Scope: ScopeNone, Named: "serial", event: diskEvent,
-	Reads: []string{"disk.found.v1", "disk.gone.v1", "disk.exported.v1", "disk.released.v1", "array.created.v1", "array.deleted.v1"},
+	Reads: []string{"disk.found.v1", "disk.gone.v1", "disk.exported.v1", "disk.released.v1", "array.created.v1", "array.deleted.v1",
+		"array.leg_replacing.v1", "array.leg_replacement_ended.v1", "array.leg_replaced.v1"},
 }
 
 func diskEvent(f *fold, e events.Event) error {
@@ -61,12 +62,14 @@ func diskEvent(f *fold, e events.Event) error {
 				return err
 			}
 		}
+	case events.ArrayLegReplacing, events.ArrayLegReplacementEnded, events.ArrayLegReplaced:
+		return diskFollows(f, id, d)
 	case events.ArrayDeleted:
 		a, err := need[Array](f, arrayTable, id)
 		if err != nil {
 			return err
 		}
-		legs, err := a.legs()
+		legs, err := a.disks()
 		if err != nil {
 			return err
 		}

@@ -48,6 +48,7 @@ type Machine struct {
 	MemoryMiB     *int            `json:"memory_mib"`
 	Inventory     json.RawMessage `json:"inventory"`
 	StorageReady  *bool           `json:"storage_ready"`
+	Draining      bool            `json:"draining"`
 	Contradiction *string         `json:"contradiction"`
 	CreatedAt     time.Time       `json:"created_at"`
 	ChangedBy     uint64          `json:"changed_by"`
@@ -60,7 +61,7 @@ var machines = &Model{
 	Kind: events.KindMachine, Table: machineTable, Scope: ScopeNone, Named: "name", event: machineEvent,
 	Reads: []string{"machine.added.v1", "machine.storage_ready.v1", "machine.removed.v1", "machine.power_wanted.v1", "machine.power_observed.v1", "machine.bmc_checked.v1",
 		"machine.boot_served.v1", "machine.enrolled.v1", "machine.silent.v1", "machine.returned.v1", "machine.contradicted.v1",
-		"machine.image_wanted.v1", "bootimage.default_set.v1"},
+		"machine.image_wanted.v1", "machine.drain_began.v1", "machine.drain_ended.v1", "bootimage.default_set.v1"},
 }
 
 func machineEvent(f *fold, e events.Event) error {
@@ -90,6 +91,10 @@ func machineEvent(f *fold, e events.Event) error {
 
 func machineChanged(m *Machine, data events.Payload, now time.Time) {
 	switch d := data.(type) {
+	case events.MachineDrainBegan:
+		m.Draining = true
+	case events.MachineDrainEnded:
+		m.Draining = false
 	case events.MachinePowerWanted:
 		m.PowerWanted = known(d.Action)
 	case events.MachinePowerObserved:

@@ -76,7 +76,7 @@ func (a *app) arrayCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "array", Short: "RAID arrays over disks of several storage nodes; one proxy owns each"}
 	list := a.listCommand(events.KindArray, "arrays", arrayColumns, "state", "pool_name", "owner_name")
 	list.Example = "  cloudengine array list"
-	cmd.AddCommand(list, a.arrayShow(), a.arrayCreate(), a.arrayFailover(), a.actOn(actOn{
+	cmd.AddCommand(list, a.arrayShow(), a.arrayCreate(), a.arrayFailover(), a.arrayReplace(), a.arrayCancel(), a.actOn(actOn{
 		kind: events.KindArray, verb: "delete", short: "Delete an array without volumes; while it has an owner, tell that to give it up first",
 		example: "  cloudengine array delete gold1",
 	}))

@@ -17,7 +17,7 @@ import (
 // arrayShow draws the legs of an array: its sets of copies by storage node, then its disks.
 func (a *app) arrayShow() *cobra.Command {
 	show := a.showCommand(events.KindArray, "an array", append([]column{field("ID", "id")}, append(arrayColumns[:len(arrayColumns):len(arrayColumns)],
-		optional("DEGRADED-SINCE", "degraded_at"), optional("CUT-OFF-HOSTS", "cut_off"), field("MADE", "made"), field("REVOKED", "revoked"), optional("OWNER-SINCE", "owner_since"),
+		replacing, optional("DEGRADED-SINCE", "degraded_at"), optional("CUT-OFF-HOSTS", "cut_off"), field("MADE", "made"), field("REVOKED", "revoked"), optional("OWNER-SINCE", "owner_since"),
 		field("CREATED", "created_at"), field("CHANGED-BY", "changed_by"))...))
 	show.Example = "  cloudengine array show gold1"
 	plain := show.RunE
@@ -80,9 +80,12 @@ func legsOf(array row, disks []row) []row {
 		if slot >= 0 && slot < len(states) {
 			s = states[slot]
 		}
+		if x, ok := array["replacing"].(map[string]any); ok && x["new"] == d["id"] {
+			s = "replacing"
+		}
 		out = append(out, row{"slot": slot, "node": d["node_name"], "serial": d["serial"], "state": s, "health": d["health"], "export": d["export_state"], "gone": d["gone"]})
 	}
-	slices.SortFunc(out, func(x, y row) int { return x["slot"].(int) - y["slot"].(int) })
+	slices.SortStableFunc(out, func(x, y row) int { return x["slot"].(int) - y["slot"].(int) })
 	return out
 }
 
@@ -113,7 +116,7 @@ func legGrid(legs []row, copies int) ([]column, []row) {
 			text += ", failing"
 		}
 		cell := "node " + l.text("node")
-		if before, ok := out[len(out)-1][cell]; ok { // never, as arrays are made
+		if before, ok := out[len(out)-1][cell]; ok { // a leg that is replaced by a disk of its own node
 			text = fmt.Sprint(before, " ", text)
 		}
 		out[len(out)-1][cell] = text + ")"

@@ -19,7 +19,7 @@ var machineFields = []column{
 	field("ID", "id"), field("NAME", "name"), state, field("ROLES", "roles"), field("MACS", "macs"), field("SERIAL", "serial"),
 	field("POWER", "power_state"), optional("POWER-WANTED", "power_wanted"), optional("POWER-ERROR", "power_error"),
 	optional("BMC", "bmc_address"), bmcField("BMC-HEALTHY", "bmc_healthy"), optional("BMC-DETAIL", "bmc_detail"),
-	optional("BOOT", "boot"), imageColumn, optional("IMAGE-WANTED", "image_wanted"), optional("IMAGE-BEFORE", "image_before"),
+	field("DRAINING", "draining"), optional("BOOT", "boot"), imageColumn, optional("IMAGE-WANTED", "image_wanted"), optional("IMAGE-BEFORE", "image_before"),
 	optional("IMAGE-SERVED", "image_served"), optional("SERVED", "served_at"), optional("ENROLLED", "enrolled_at"),
 	field("PRODUCT", "product"), field("CPUS", "cpus"), memory("RAM", "memory_mib"), field("INVENTORY", "inventory"),
 	optional("CONTRADICTION", "contradiction"), field("CREATED", "created_at"), field("CHANGED-BY", "changed_by"),
@@ -46,6 +46,7 @@ func (a *app) machineCommand() *cobra.Command {
 	list.Example = "  cloudengine machine list\n  cloudengine machine list --watch"
 	show := a.showCommand(events.KindMachine, "a machine", machineFields)
 	show.Example = "  cloudengine machine show host1"
+	cmd.AddCommand(a.machineDrain()...)
 	cmd.AddCommand(a.machineSetImage(), a.machineDiscovered(), a.machineConsole())
 	cmd.AddCommand(list, show, a.machineAdd(), a.machinePower(), a.actOn(actOn{
 		kind: events.KindMachine, verb: "remove", short: "Make a machine unknown again",

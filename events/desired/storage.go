@@ -70,6 +70,16 @@ type Array struct {
 	Group      int             `json:"group"`                // of ALUA: another one on each proxy, from 1
 	To         []Peer          `json:"to"`                   // hosts
 	Volumes    []Volume        `json:"volumes,omitempty"`    // that have extents of it
+
+	// Disks that follow a leg once they are full. They need no version of their own: an agent that does not know of them keeps the legs as they
+	// are, and what it writes makes the superblock of a disk that was being filled an old one.
+	Replacements []Replacement `json:"replacements,omitempty"`
+}
+
+// Replacement is a disk that shall follow the leg in its slot: it is filled while that one is there, and is the leg when md has it in sync.
+type Replacement struct {
+	Leg
+	Want string `json:"want"` // There, or Absent: let go of it, unless it is the leg already
 }
 
 // Leg is one disk of an array, and how it is reached.

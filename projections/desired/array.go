@@ -22,7 +22,7 @@ func (c *change) sayArray(id events.ArrayID) {
 	if f == nil {
 		return
 	}
-	for _, l := range a.data.Legs {
+	for _, l := range a.disks() {
 		c.sayExport(id, a, fid, f, l)
 	}
 	group := 0
@@ -38,7 +38,7 @@ func (c *change) sayArray(id events.ArrayID) {
 
 // sayNothing takes back what was said of an array: no opinion.
 func (c *change) sayNothing(id events.ArrayID, a *array) {
-	for _, l := range a.data.Legs {
+	for _, l := range a.disks() {
 		if node := c.f.storage.disks[l.Disk].Node; c.f.boots[node] != "" {
 			c.put(node, c.f.boots[node], document.KindExport, string(l.Disk), document.Export{Disk: l.Disk, Array: id, To: []document.Peer{}})
 		}
@@ -101,9 +101,9 @@ func (c *change) sayProxy(id events.ArrayID, a *array, fid events.FabricID, f *f
 		d.Want, d.Create, d.ChunkKiB, d.ExtentMiB, d.StartMiB, d.MinEvents = document.Active, !a.made, a.data.ChunkKiB, p.ExtentMiB, a.data.StartMiB, a.events
 		d.Copies = p.Redundancy
 		for _, l := range a.data.Legs {
-			d.Legs = append(d.Legs, document.Leg{Slot: l.Slot, Disk: l.Disk, NAA: events.NAA(events.UnitSerial(events.KindDisk, string(l.Disk))),
-				At: peer(f, c.f.storage.disks[l.Disk].Node)})
+			d.Legs = append(d.Legs, c.leg(f, l))
 		}
+		d.Replacements = c.replacements(f, a)
 		d.Volumes = c.volumesOf(id)
 	}
 	c.put(m, boot, document.KindArray, string(id), d)
@@ -150,7 +150,7 @@ func (c *change) sayPaths(id events.ArrayID, a *array, fid events.FabricID, f *f
 
 // unsayArray ends what was said of an array that is deleted.
 func (c *change) unsayArray(id events.ArrayID, a *array, wiped bool) {
-	for _, l := range a.data.Legs {
+	for _, l := range a.disks() {
 		x := wipe{array: id, epoch: a.epoch, term: c.r.Term}
 		if wiped {
 			c.f.storage.wipes[l.Disk] = x
@@ -169,7 +169,7 @@ func (c *change) unsayArray(id events.ArrayID, a *array, wiped bool) {
 // sayExportsOf renders the export of one disk, which may be on another storage node now.
 func (c *change) sayExportsOf(disk events.DiskID) {
 	for _, id := range c.f.storage.arrayIDs() {
-		for _, l := range c.f.storage.arrays[id].data.Legs {
+		for _, l := range c.f.storage.arrays[id].disks() {
 			if l.Disk == disk {
 				c.sayArray(id)
 			}

@@ -43,6 +43,14 @@ type array struct {
 	events  uint64
 	hosts   map[events.MachineID]int // that run VMs with disks on it
 	told    map[events.MachineID]bool
+
+	replacing *replacing // nil: no leg is being replaced
+}
+
+// replacing is a leg that is being replaced.
+type replacing struct {
+	events.ArrayLegReplacing
+	cancelled bool
 }
 
 type volume struct {
@@ -193,6 +201,9 @@ func (c *change) array(id events.ArrayID) error {
 			return nil // what its owner sees changes no document
 		}
 		a.made, a.events = d.Made, max(a.events, d.Events) // the event count goes to the owner itself too: it may assemble again
+	case events.ArrayLegReplacing, events.ArrayLegReplacementCancelled, events.ArrayLegReplacementEnded, events.ArrayLegReplaced:
+		c.replace(id, a)
+		c.sayWipes("")
 	case events.ArrayDeleted:
 		c.unsayArray(id, a, d.Wipe)
 		delete(s.arrays, id)

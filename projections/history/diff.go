@@ -38,6 +38,8 @@ var effects = map[string]effect{
 	"machine.enrolled.v1":     {group: "boot", sets: map[string]string{"silent": "no"}},
 	"machine.silent.v1":       {group: "heard", sets: map[string]string{"silent": "yes"}},
 	"machine.returned.v1":     {group: "heard", sets: map[string]string{"silent": "no"}},
+	"machine.drain_began.v1":  {keep: true, sets: map[string]string{"draining": "yes"}},
+	"machine.drain_ended.v1":  {keep: true, sets: map[string]string{"draining": "no"}},
 	"host.registered.v1":      {keep: true, sets: map[string]string{"ready": "no"}},
 	"host.ready.v1":           {group: "reported", sets: map[string]string{"ready": "yes"}},
 	"host.cordoned.v1":        {keep: true, sets: map[string]string{"cordoned": "yes"}},

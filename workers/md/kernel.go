@@ -226,8 +226,17 @@ func (k *Kernel) Fail(_ context.Context, name, dev string) error {
 	return nil
 }
 
-// Remove lets go of a faulty member. md first finishes what it had sent to it, so it may take some time.
+// Remove lets go of a faulty member, or of one without a slot. md first finishes what it had sent to it, so it may take some time.
 func (k *Kernel) Remove(ctx context.Context, name, dev string) error {
+	a, err := readArray(filepath.Join("/sys/block", name))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("remove %s from %s: %w", dev, name, err)
+	}
+	if m := a.Of(dev); m != nil && m.Slot < 0 && !m.Is("faulty") { // md would take it into a slot, instead (remove_and_add_spares)
+		if err := set(name, "dev-"+dev+"/state", "faulty"); err != nil {
+			return fmt.Errorf("remove %s from %s: %w", dev, name, err)
+		}
+	}
 	for {
 		err := set(name, "dev-"+dev+"/state", "remove")
 		switch {

@@ -9,6 +9,8 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // States of arrays (array_state) in which they serve reads and writes, and others that are named here.
@@ -54,14 +56,15 @@ func (a Array) Path() string { return "/dev/" + a.Name }
 // Copies gives the copies of each chunk.
 func (a Array) Copies() int { return a.Layout & 0xff }
 
-// InSlot gives the member in a slot that is not faulty, or nil.
+// InSlot gives the member in a slot that is not faulty, or nil. One that is filled in the place of another counts only without that.
 func (a Array) InSlot(slot int) *Member {
+	var found *Member
 	for i, m := range a.Members {
-		if m.Slot == slot && !m.Is("faulty") {
-			return &a.Members[i]
+		if m.Slot == slot && !m.Is("faulty") && (found == nil || found.Is(replacement)) {
+			found = &a.Members[i]
 		}
 	}
-	return nil
+	return found
 }
 
 // Of gives the member that is a device, or nil.
@@ -88,6 +91,9 @@ func (a Array) Spare(slot int) bool {
 	return false
 }
 
+// replacement is the state of a member that is filled beside the one that it shall follow (md.rst).
+const replacement = "replacement"
+
 // Is says whether a member has a state: in_sync, faulty, spare, failfast, …
 func (m Member) Is(state string) bool { return slices.Contains(m.States, state) }
 
@@ -100,8 +106,8 @@ func List(root string) ([]Array, error) {
 	var out []Array
 	for _, d := range dirs {
 		a, err := readArray(filepath.Dir(d))
-		if errors.Is(err, os.ErrNotExist) {
-			continue // it went away meanwhile
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.EBUSY) {
+			continue // it was stopped and goes away (md_attr_show)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("read md array: %w", err)

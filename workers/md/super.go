@@ -81,6 +81,13 @@ func (s Super) Has(slot int) bool {
 // Complete says whether the member was filled completely.
 func (s Super) Complete() bool { return s.Features&featureRecovery == 0 }
 
+// Replaces says whether the member follows, or is to follow, another one in its slot.
+func (s Super) Replaces() bool { return s.Features&featureReplacement != 0 }
+
+// Filling says whether the member is being filled beside the one that it replaces: no data on it counts yet. md marks it so until it is in
+// sync; the superblocks that call it complete have the other one as failed (raid10_spare_active, super_1_sync).
+func (s Super) Filling() bool { return s.Replaces() && !s.Complete() }
+
 // ParseSuper reads a superblock: the 4 KiB at superAt. It returns ErrNoSuper if there is none, ErrDamaged if its checksum is wrong.
 func ParseSuper(b []byte) (Super, error) {
 	le := binary.LittleEndian

@@ -57,7 +57,7 @@ func (w *Worker) applyToRunning(ctx context.Context, id events.ArrayID, s worker
 		return w.Arrays.Fail(ctx, name, dev)
 	case stepRemove:
 		return w.Arrays.Remove(ctx, name, dev)
-	case stepJoin:
+	case stepJoin, stepReplace:
 		return w.join(ctx, name, s)
 	case stepZero:
 		return w.zero(ctx, id, s)
@@ -201,6 +201,9 @@ func (w *Worker) join(ctx context.Context, name string, s workers.Step) error {
 	defer w.session.Unlock()
 	if err := w.legNow(ctx, s.Params["dev"], s.Params["naa"]); err != nil {
 		return err
+	}
+	if s.Kind == stepReplace {
+		return w.Arrays.Replace(ctx, name, s.Params["dev"], int(n[0]))
 	}
 	return w.Arrays.Join(ctx, name, s.Params["dev"], int(n[0]))
 }

@@ -40,6 +40,7 @@ func (p *planner) birth() {
 	wanted := md.Wanted{UUID: string(v.id), RaidDisks: len(w.Legs), Copies: w.Copies, ChunkKiB: w.ChunkKiB,
 		MinEvents: max(w.MinEvents, p.seen.Floor[v.id])}
 	if w.Create && md.NeverRan(ofArray(all, v.id)) {
+		all = all[:min(len(all), len(v.legs))] // what follows a leg has no part in a creation
 		if len(missing) == 0 && p.mayOverwrite(all) {
 			p.bringUp(stepCreate, order{Wanted: wanted, Legs: legsOf(v, all), Spec: p.spec(wanted, all), Epoch: w.Epoch, Sectors: w.Sectors})
 		}
@@ -70,7 +71,7 @@ func (p *planner) bringUp(kind string, o order) {
 
 // candidates gives the legs that can be read, and says of the others what keeps them away.
 func (v view) candidates() (all []md.Candidate, missing []string) {
-	for _, l := range v.legs {
+	for _, l := range v.disks() {
 		switch {
 		case l.lun == nil:
 			missing = append(missing, fmt.Sprintf("leg %d on %s is not there", l.Slot, l.At.Machine))
@@ -101,7 +102,7 @@ func ofArray(all []md.Candidate, id events.ArrayID) []md.Candidate {
 func legsOf(v view, members []md.Candidate) []orderLeg {
 	var out []orderLeg
 	for _, m := range members {
-		out = append(out, orderLeg{m.Slot, m.Dev, v.legs[m.Slot].NAA})
+		out = append(out, orderLeg{m.Slot, m.Dev, v.leg(m.Dev).NAA})
 	}
 	return out
 }
@@ -136,6 +137,11 @@ func (p *planner) mayOverwrite(all []md.Candidate) bool {
 func (p *planner) members() {
 	a := p.v.arrays[0]
 	if a.SyncAction == "frozen" {
+		for _, m := range a.Members {
+			if m.Slot < 0 && !m.Is("faulty") { // md would take it into any slot that is free
+				p.do(stepRemove, "a join was cut off before it had a slot", "md", a.Name, "dev", m.Dev)
+			}
+		}
 		p.do(stepThaw, "a join was cut off", "md", a.Name)
 	}
 	for _, m := range a.Members {
@@ -146,8 +152,9 @@ func (p *planner) members() {
 			p.do(stepFail, "it does not answer", "md", a.Name, "dev", m.Dev)
 		}
 	}
+	follows := p.replacements(a)
 	for _, l := range p.v.legs {
-		if a.InSlot(l.Slot) == nil {
+		if a.InSlot(l.Slot) == nil && !follows[l.Slot] {
 			p.rejoin(a, l)
 		}
 	}

@@ -90,6 +90,7 @@ func (p *planner) owner(r *events.ArrayReport) {
 		r.Legs[i] = v.legState(a, i)
 	}
 	r.Degraded = a.Degraded
+	r.Disks, r.Beside = v.members(a)
 	if a.SyncAction != "idle" {
 		r.Sync, r.SyncDone = a.SyncAction, a.SyncDone
 	}
@@ -121,7 +122,7 @@ func (v view) legState(a MD, slot int) string {
 // becomes clean (md_update_sb in drivers/md/md.c): then one less is told.
 func (v view) events() (n uint64, settled bool) {
 	a := v.arrays[0]
-	for _, l := range v.legs {
+	for _, l := range v.disks() {
 		if m := a.InSlot(l.Slot); m == nil || !m.Is("in_sync") || l.lun == nil || m.Dev != l.lun.Dev || l.super.Err != nil || l.super.UUID != string(v.id) {
 			continue
 		}

@@ -78,6 +78,7 @@ type Arrays interface {
 	Fail(ctx context.Context, name, dev string) error
 	Remove(ctx context.Context, name, dev string) error
 	Join(ctx context.Context, name, dev string, slot int) error
+	Replace(ctx context.Context, name, dev string, slot int) error
 	Thaw(ctx context.Context, name string) error
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -65,15 +66,23 @@ func (e *engine) doc(want string, epoch uint64, change ...func(*desired.Array)) 
 		UnitSerial: events.UnitSerial(events.KindArray, string(arrayID)), Group: 1, To: []desired.Peer{{Machine: "h1", Address: "10.0.0.9"}}}
 	if want == desired.Active {
 		a.Copies, a.ChunkKiB, a.ExtentMiB, a.StartMiB = 2, 64, extentMiB, startMiB
-		for i, d := range e.w.disks {
-			a.Legs = append(a.Legs, desired.Leg{Slot: i, Disk: events.DiskID("disk" + d.naa), NAA: d.naa,
-				At: desired.Peer{Machine: d.node.Machine, Address: d.node.Address}})
+		for _, d := range e.w.disks {
+			if !d.spare {
+				a.Legs = append(a.Legs, d.leg(d.slot))
+			}
 		}
+		slices.SortFunc(a.Legs, func(a, b desired.Leg) int { return a.Slot - b.Slot })
 	}
 	for _, f := range change {
 		f(&a)
 	}
 	return a
+}
+
+func (d *disk) id() events.DiskID { return events.DiskID("disk" + d.naa) }
+
+func (d *disk) leg(slot int) desired.Leg {
+	return desired.Leg{Slot: slot, Disk: d.id(), NAA: d.naa, At: desired.Peer{Machine: d.node.Machine, Address: d.node.Address}}
 }
 
 func (e *engine) say(a desired.Array) { e.offer(desired.KindArray, string(a.Array), a) }
@@ -98,7 +107,8 @@ func (e *engine) mayAssemble(id string, members []md.Candidate) string {
 		return "no active document"
 	}
 	for _, m := range members {
-		if m.Slot >= len(a.Legs) || dev(a.Legs[m.Slot].NAA) != m.Dev {
+		follows := slices.ContainsFunc(a.Replacements, func(r desired.Replacement) bool { return r.Slot == m.Slot && dev(r.NAA) == m.Dev })
+		if m.Slot >= len(a.Legs) || dev(a.Legs[m.Slot].NAA) != m.Dev && !follows {
 			return fmt.Sprintf("%s is not leg %d", m.Dev, m.Slot)
 		}
 	}

@@ -56,7 +56,7 @@ func (w *Worker) pulse(ctx context.Context) (string, error) {
 			for slot := range a.RaidDisks {
 				fmt.Fprint(b, " ", s.Err != nil || s.Has(slot)) // superblocks follow md's state a little later
 			}
-			b.WriteByte('\n')
+			fmt.Fprintln(b, " ", s.Slot(), s.Replaces(), s.Complete())
 		}
 	}
 	return b.String(), nil

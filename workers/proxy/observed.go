@@ -82,6 +82,7 @@ type view struct {
 	own    *dm.Device
 	export *Export
 	legs   []legView // of an active wish, by slot
+	follow []legView // disks that follow one of them
 	record *RecordRead
 }
 
@@ -121,13 +122,20 @@ func (o Observed) view(id events.ArrayID, w *Wish) view {
 		return v
 	}
 	for _, l := range w.Legs {
-		x := legView{Leg: l, lun: o.lun(l)}
-		if x.lun != nil {
-			x.super = o.Supers[x.lun.Dev]
-		}
-		v.legs = append(v.legs, x)
+		v.legs = append(v.legs, o.legView(l))
+	}
+	for _, r := range w.Replacements {
+		v.follow = append(v.follow, o.legView(r.Leg))
 	}
 	return v
+}
+
+func (o Observed) legView(l desired.Leg) legView {
+	x := legView{Leg: l, lun: o.lun(l)}
+	if x.lun != nil {
+		x.super = o.Supers[x.lun.Dev]
+	}
+	return x
 }
 
 // lun finds a leg: by its NAA, at its storage node if it is seen twice.
@@ -226,11 +234,11 @@ func (v view) serves() (bool, string) {
 	return true, ""
 }
 
-// leg gives the leg that is a device, or nil.
+// leg gives the leg, or the disk that follows one, that is a device, or nil.
 func (v view) leg(dev string) *legView {
-	for i, l := range v.legs {
+	for _, l := range v.disks() {
 		if l.lun != nil && l.lun.Dev == dev {
-			return &v.legs[i]
+			return &l
 		}
 	}
 	return nil

@@ -36,6 +36,7 @@ const (
 	stepFail     = "fail"     // a member
 	stepRemove   = "remove"   // a faulty member
 	stepJoin     = "join"     // a leg to its slot
+	stepReplace  = "replace"  // a leg by a new disk, which is filled first
 	stepZero     = "zero"     // a part of the front
 	stepFill     = "fill"     // a volume from its source
 	stepExtend   = "extend"   // a volume's record

@@ -26,6 +26,9 @@ type plane struct {
 	volumes []desired.Volume
 	ready   map[events.VolumeID]int // extents
 	serial  int
+
+	replacing       *replacing
+	replaced, ended int
 }
 
 // render says what holds now.
@@ -33,6 +36,7 @@ func (p *plane) render() {
 	a := p.doc(p.want, p.epoch)
 	if p.want == desired.Active {
 		a.Create, a.MinEvents = !p.made, p.known
+		a.Replacements = p.replacements()
 		for _, v := range p.volumes {
 			v.Keep = p.ready[v.Volume]
 			a.Volumes = append(a.Volumes, v)
@@ -53,6 +57,8 @@ func (p *plane) believe(t *rapid.T) {
 		p.given = p.given || r.State == events.ArrayStandby || r.State == events.ArrayAbsent
 	case r.Epoch.Counter == p.epoch:
 		p.made, p.known = p.made || r.Made, max(p.known, r.Events)
+		p.legs(t, r)
+		p.write(r)
 		if r.State == events.ArrayActive {
 			p.customers(t, r)
 		}
@@ -130,7 +136,7 @@ func (p *plane) free(t *rapid.T) []events.Segment {
 }
 
 func (p *plane) change(t *rapid.T) {
-	switch rapid.SampledFrom([]string{"grant", "revoke", "again", "absent", "silent", "create", "grow", "delete", "elsewhere"}).Draw(t, "change") {
+	switch rapid.SampledFrom([]string{"grant", "revoke", "again", "absent", "silent", "create", "grow", "delete", "elsewhere", "replace", "replace", "cancel"}).Draw(t, "change") {
 	case "grant":
 		if p.want != desired.Active && p.given {
 			p.want, p.epoch, p.given = desired.Active, p.epoch+1, false
@@ -159,6 +165,10 @@ func (p *plane) change(t *rapid.T) {
 		}
 	case "elsewhere":
 		p.elsewhere()
+	case "replace":
+		p.replace(t)
+	case "cancel":
+		p.cancel()
 	}
 	p.render()
 }
@@ -172,10 +182,7 @@ func (p *plane) elsewhere() {
 		p.w.complain("two proxies write")
 	}
 	p.epoch++
-	for _, d := range p.w.disks {
-		d.super.Events += 10
-	}
-	p.known = max(p.known, p.w.disks[0].super.Events)
+	p.otherOwner()
 	for e, x := range p.w.data[arrayID] {
 		if x == "old" {
 			p.w.data[arrayID][e] = "old and else"
@@ -224,6 +231,8 @@ func (p *plane) disturb(t *rapid.T) {
 func TestAnyHistory(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := newWorld(2, 2)
+		w.addSpare(0)
+		w.addSpare(1)
 		p := &plane{engine: newEngine(w), want: desired.Standby, epoch: 1, given: true, ready: map[events.VolumeID]int{}}
 		w.mayZero = p.mayZero
 		p.render()

@@ -56,7 +56,7 @@ func (l local) LUNs(ctx context.Context) ([]proxy.LUN, error) {
 }
 
 // real maps the names of world's disks to the machine's.
-var real = map[string]string{"sd00": "vda", "sd01": "vdb", "sd02": "vdc", "sd03": "vdd"}
+var real = map[string]string{"sd00": "vda", "sd01": "vdb", "sd02": "vdc", "sd03": "vdd", "sd04": "vde"}
 
 func newLab(t *testing.T) (*lab, local) {
 	k := &md.Kernel{}

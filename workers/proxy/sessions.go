@@ -18,7 +18,7 @@ func planSessions(wishes []Wish, seen Observed) []workers.Plan {
 		if !w.active() || w.Wrong != "" || w.Transport == "" {
 			continue
 		}
-		for _, l := range w.Legs {
+		for _, l := range w.disks() {
 			n := w.node(l)
 			if wanted[n] {
 				continue
@@ -74,7 +74,7 @@ func planLogin(n Node, wishes []Wish, seen Observed) *workers.Step {
 		return nil // the kernel connects again by itself
 	}
 	for _, w := range wishes {
-		for _, l := range w.Legs {
+		for _, l := range w.disks() {
 			if w.Want == desired.Active && w.Wrong == "" && w.node(l) == n && seen.lun(l) == nil {
 				s := step(stepRescan, n, "leg "+string(l.Disk)+" is not there")
 				return &s

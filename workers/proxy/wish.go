@@ -78,6 +78,12 @@ func (w *Wish) complaint() string {
 		}
 		seen[l.NAA] = true
 	}
+	for _, r := range w.Replacements {
+		if r.Slot < 0 || r.Slot >= n || r.NAA == "" || seen[r.NAA] {
+			return "a disk that follows a leg has no slot of its own, or is a leg"
+		}
+		seen[r.NAA] = true
+	}
 	return ""
 }
 

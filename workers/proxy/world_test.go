@@ -23,6 +23,10 @@ type disk struct {
 	node  proxy.Node
 	super *md.Super
 	there bool // exported to us, and reachable
+
+	version int  // of what is written to the array: the last write that it has
+	spare   bool // it is no leg
+	slot    int
 }
 
 // world is a proxy's kernel, and the disks of its storage nodes. It outlives the agent, and complains about what must never happen.
@@ -35,6 +39,9 @@ type world struct {
 	records  map[events.ArrayID]*proxy.Record
 	data     map[events.ArrayID][]string // what is on each extent
 	minor    uint32
+	version  int
+	filling  map[string]int // by device: looks until it is a leg
+	looks    int            // that filling takes, at least 4
 
 	mayAssemble func(id string, members []md.Candidate) string // why not, or nothing
 	mayZero     func(id events.ArrayID, extent int) string
@@ -60,10 +67,10 @@ const (
 
 func newWorld(nodes, each int) *world {
 	w := &world{sessions: map[proxy.Node]bool{}, exports: map[events.ArrayID]proxy.Export{}, records: map[events.ArrayID]*proxy.Record{},
-		data: map[events.ArrayID][]string{}, minor: 10}
+		data: map[events.ArrayID][]string{}, filling: map[string]int{}, looks: 5, minor: 10}
 	for i := range nodes * each {
 		n := i % nodes
-		w.disks = append(w.disks, &disk{naa: fmt.Sprintf("6001405%025d", i), there: true,
+		w.disks = append(w.disks, &disk{naa: fmt.Sprintf("6001405%025d", i), there: true, slot: i,
 			node: proxy.Node{Transport: "srp", Machine: events.MachineID(fmt.Sprintf("node%d", n)), Address: fmt.Sprintf("10.0.0.%d", n+1)}})
 	}
 	return w
@@ -275,8 +282,7 @@ func (w *world) alive(id string) error {
 func (w *world) dropDead(a *md.Array) {
 	for i := range a.Members {
 		if m := &a.Members[i]; !m.Is("faulty") && !w.seen(w.disk(m.Dev)) {
-			m.States, m.Slot = []string{"faulty"}, -1
-			w.update(a)
+			w.lose(a, m)
 		}
 	}
 }

@@ -15,6 +15,7 @@ import (
 type arrays struct{ *world }
 
 func (w arrays) Arrays(string) ([]md.Array, error) {
+	w.fill()
 	var out []md.Array
 	for _, a := range w.arrays {
 		a.Members = slices.Clone(a.Members)
@@ -27,19 +28,28 @@ func (w arrays) Arrays(string) ([]md.Array, error) {
 func (w *world) update(a *md.Array) {
 	a.Degraded = 0
 	var events uint64
-	roles := make([]uint16, a.RaidDisks)
+	roles := slices.Repeat([]uint16{0xfffe}, len(w.disks))
 	for slot := range a.RaidDisks {
-		roles[slot] = 0xfffe
-		if m := a.InSlot(slot); m != nil {
-			roles[slot] = uint16(slot)
-			events = max(events, w.disk(m.Dev).super.Events)
-		} else {
+		if m := a.InSlot(slot); m == nil || !m.Is("in_sync") {
 			a.Degraded++
+		}
+	}
+	number := func(dev string) int { return slices.Index(w.disks, w.disk(dev)) }
+	for _, m := range a.Members {
+		if m.Slot >= 0 && !m.Is("faulty") {
+			roles[number(m.Dev)] = uint16(m.Slot)
+			events = max(events, w.disk(m.Dev).super.Events)
 		}
 	}
 	for _, m := range a.Members {
 		if s := w.disk(m.Dev).super; m.Slot >= 0 && !m.Is("faulty") {
-			s.Events, s.Roles, s.DevNumber = events+1, roles, m.Slot
+			s.Events, s.Roles, s.DevNumber, s.Features = events+1, roles, number(m.Dev), 0
+			if m.Is("replacement") {
+				s.Features |= 1 << 4
+			}
+			if !m.Is("in_sync") {
+				s.Features |= 1 << 1
+			}
 		}
 	}
 }
@@ -84,8 +94,14 @@ func (w *world) run(x md.Wanted, members []md.Candidate) error {
 		if d := w.disk(m.Dev); !w.seen(d) || d.super == nil || d.super.UUID != x.UUID {
 			return errors.New("it is not a member")
 		}
-		a.Members = append(a.Members, md.Member{Dev: m.Dev, Slot: m.Slot, States: []string{"in_sync"}})
+		states := []string{"in_sync"}
+		if m.Super != nil && m.Super.Filling() {
+			states = []string{"spare", "replacement"}
+			w.filling[m.Dev] = w.looks
+		}
+		a.Members = append(a.Members, md.Member{Dev: m.Dev, Slot: m.Slot, States: states})
 	}
+	w.assembled(&a)
 	w.update(&a)
 	w.update(&a)
 	w.arrays = append(w.arrays, a)
@@ -101,6 +117,7 @@ func (w arrays) Stop(_ context.Context, name string) error {
 			if w.over(a.DevNo) {
 				return unix.EBUSY
 			}
+			w.update(&w.arrays[i]) // md writes what it has not yet
 			w.arrays = slices.Delete(w.arrays, i, i+1)
 			return nil
 		}
@@ -125,11 +142,10 @@ func (w arrays) Fail(_ context.Context, name, dev string) error {
 		if m == nil || m.Is("faulty") {
 			return nil
 		}
-		if !a.Spare(m.Slot) {
+		if beside := a.Beside(m.Slot); !a.Spare(m.Slot) && (beside == nil || beside.Dev != m.Dev) {
 			w.complain("the last copy of a set is failed")
 		}
-		m.States, m.Slot = []string{"faulty"}, -1
-		w.update(a)
+		w.lose(a, m)
 		return nil
 	})
 }
@@ -151,7 +167,7 @@ func (w arrays) Join(_ context.Context, name, dev string, slot int) error {
 			w.complain("a foreign member is joined")
 		}
 		s := *w.disk(a.InSlot(slot ^ 1).Dev).super
-		d.super = &s
+		d.super, d.version = &s, w.version
 		a.Members = append(a.Members, md.Member{Dev: dev, Slot: slot, States: []string{"in_sync"}})
 		w.update(a)
 		return nil
