@@ -47,7 +47,7 @@ var good = map[string][]string{
 	"pool.delete":       {`{"pool":"` + vmID + `"}`},
 	"array.create":      {`{"name":"gold1","pool":"` + vmID + `","disks":["` + vmID + `","` + bootID + `"],"sets":2}`, `{"name":"gold1","pool":"` + vmID + `","sets":2}`},
 	"array.delete":      {`{"array":"` + vmID + `"}`},
-	"array.failover":    {`{"array":"` + vmID + `","to":"` + machineID + `"}`, `{"array":"` + vmID + `"}`},
+	"array.failover":    {`{"array":"` + vmID + `","to":"` + machineID + `","fence":true}`, `{"array":"` + vmID + `"}`},
 	"volume.create":     {`{"account":"` + accountID + `","name":"data","pool":"` + vmID + `","size_mib":67108864,"template":"` + vmID + `"}`, `{"account":"` + accountID + `","name":"data","pool":"` + vmID + `","size_mib":0}`},
 	"volume.grow":       {`{"volume":"` + vmID + `","size_mib":100}`},
 	"volume.limit":      {`{"volume":"` + vmID + `","read_bps":20971520,"write_bps":0,"read_iops":0,"write_iops":300}`},
