@@ -102,9 +102,9 @@ func TestI2EachConditionOfFencing(t *testing.T) {
 			r := events.StorageReport{}
 			for _, l := range w.arr().Data.Legs {
 				x := report{Disk: l.Disk, Array: w.arr().ID, Epoch: old.Epoch, Generation: events.Generation{Term: 1, Number: w.s.last}, State: events.ExportThere}
-				r.Exports = append(r.Exports, x)
-				x.To = []events.MachineID{old.Proxy}
-				r.Exports = append(r.Exports, x)
+				open := x
+				open.To = []events.MachineID{old.Proxy}
+				r.Exports = append(r.Exports, open, x)
 			}
 			w.storage("n2", r)
 		},
@@ -146,6 +146,25 @@ func TestI2EachConditionOfFencing(t *testing.T) {
 			w.audit()
 		})
 	}
+}
+
+// TestI2ADiskThatMovesIsClosedWhereItIs: what a storage node said of a disk does not count for the one that has it now.
+func TestI2ADiskThatMovesIsClosedWhereItIs(t *testing.T) {
+	w, old := fencedOff(t)
+	w.must(w.closes("n1"))
+	disks := w.disksOf("n1")
+	w.must(w.storage("n1", events.StorageReport{Complete: true}))
+	w.addStorage("n3", events.RoleStorageNode, 0)
+	w.must(w.storage("n3", events.StorageReport{Complete: true, Disks: disks}))
+	w.must(w.closes("n2"))
+	if !w.owns(old) {
+		t.Fatal("two of four disks are elsewhere, where nobody said anything")
+	}
+	w.must(w.closes("n3"))
+	if w.owns(old) {
+		t.Fatal("all are closed where they are")
+	}
+	w.audit()
 }
 
 func (w *world) disksOf(node string) (out []events.DiskReport) {
