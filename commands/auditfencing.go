@@ -55,7 +55,7 @@ func (a *Audit) fencingEvent(r events.Recorded, e events.Event) {
 			return false
 		})
 		anew := has(r, func(e events.MachineEnrolled) bool { return e.Boot != d.Boot })
-		a.require(r, (ok || anew) && r.Actor == MachineActor(d.Proxy), "a proxy that was fenced off says itself that it has given the array up, or boots anew")
+		a.require(r, (ok || anew) && r.Actor == MachineActor(d.Proxy), "a proxy that was fenced off says itself that it gave up, or boots anew")
 		delete(f.held[id], d.Proxy)
 	}
 }

@@ -65,7 +65,8 @@ func (d *decision) beginFencing(x *Array, to events.MachineID) error {
 	}
 	began := events.ArrayFencingBegan{Epoch: x.Owner.Epoch, To: to}
 	for _, leg := range d.s.legDisks(x) {
-		began.Legs = append(began.Legs, events.FencingLeg{Disk: leg.ID, Serial: leg.Data.Serial, Node: leg.Data.Node, NodeName: d.s.machineName(leg.Data.Node)})
+		node := leg.Data.Node
+		began.Legs = append(began.Legs, events.FencingLeg{Disk: leg.ID, Serial: leg.Data.Serial, Node: node, NodeName: d.s.machineName(node)})
 	}
 	if x.Owner.Revoked == (events.Generation{}) {
 		d.add(events.KindArray, string(x.ID), events.ArrayOwnerRevoked{Epoch: x.Owner.Epoch, To: to})
@@ -98,6 +99,9 @@ func (d *decision) failoverByFencing(x *Array, to events.MachineID) error {
 
 // fences takes what a storage node says of legs that are to be closed, and ends the owner's grant once all are.
 func (r *storageReported) fences() {
+	if !contains(r.m.Data.Roles, events.RoleStorageNode) {
+		return
+	}
 	for _, id := range sortedKeys(r.d.s.storage.arrays) {
 		a := r.d.s.storage.arrays[id]
 		if a.Owner == nil || a.fencing == nil {
@@ -123,8 +127,8 @@ func (r *storageReported) fences() {
 func (r *storageReported) fence(a *Array, f *fencing, x *Disk) (news int) {
 	said, opened := events.Generation{}, false
 	for _, e := range r.a.Exports {
-		if e.Disk != x.ID || e.Generation.Compare(f.since) < 0 || e.Generation.Term != r.d.s.term { // it speaks of the time before
-			continue
+		if e.Disk != x.ID || e.Generation.Compare(f.since) < 0 || e.Generation.Term != r.d.s.term {
+			continue // it speaks of the time before
 		}
 		said = e.Generation
 		opened = opened || e.Array != a.ID || e.Epoch != a.Owner.Epoch || len(e.To) > 0

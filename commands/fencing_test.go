@@ -357,3 +357,61 @@ func TestCutOffAndANodeIsSilent(t *testing.T) {
 	}
 	w.audit()
 }
+
+// TestWhatIsNotFenced: an order that is refused closes no leg.
+func TestWhatIsNotFenced(t *testing.T) {
+	for name, before := range map[string]func(w *world) FailoverArray{
+		"nobody's": func(w *world) FailoverArray {
+			for range 2 {
+				m := w.s.machines[w.arr().Owner.Proxy]
+				w.must(w.as(ActorPower, "machine.report_power", ReportPower{Machine: m.ID, Boot: m.Boot, State: events.PowerIsOff, Reads: 2}))
+			}
+			return FailoverArray{}
+		},
+		"for its owner": func(w *world) FailoverArray { return FailoverArray{To: w.arr().Owner.Proxy} },
+		"for a host":    func(w *world) FailoverArray { return FailoverArray{To: w.host("n1")} },
+		"that is deleted": func(w *world) FailoverArray {
+			w.must(w.do("array.delete", ArrayRef{w.arr().ID}))
+			return FailoverArray{}
+		},
+		"in a new term": func(w *world) FailoverArray {
+			w.must(w.do("log.open", OpenLog{2, events.CauseReopened}))
+			return FailoverArray{}
+		},
+		"for nobody": func(w *world) FailoverArray {
+			for _, p := range []string{"p1", "p2"} {
+				if w.host(p) != w.arr().Owner.Proxy {
+					w.silent(w.host(p))
+				}
+			}
+			return FailoverArray{}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := withArray(t)
+			a := before(w)
+			a.Array, a.Fence = w.arr().ID, true
+			if d := w.do("array.failover", a); d.Outcome.Status != events.Refused || w.arr().fencing != nil {
+				t.Fatalf("%+v; %+v", d.Outcome, w.arr().fencing)
+			}
+			w.audit()
+		})
+	}
+}
+
+// TestFencingAfterARevocation: an owner that was told to give the array up, and does not.
+func TestFencingAfterARevocation(t *testing.T) {
+	w := withArray(t)
+	old := *w.arr().Owner
+	w.must(w.do("array.failover", FailoverArray{Array: w.arr().ID}))
+	d := w.must(w.do("array.failover", FailoverArray{Array: w.arr().ID, Fence: true}))
+	if types(d) != "array.fencing_began operation.started" {
+		t.Fatalf("events: %s", types(d))
+	}
+	w.must(w.closes("n1"))
+	w.must(w.closes("n2"))
+	if w.owns(old) || w.arr().Owner == nil {
+		t.Fatalf("the owner is %+v", w.arr().Owner)
+	}
+	w.audit()
+}
