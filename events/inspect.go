@@ -28,3 +28,18 @@ type HypervisorReport struct {
 	FreeMiB  int    `json:"free_mib"`
 	PCPUs    int    `json:"pcpus"`
 }
+
+// MappedReport is one device of a volume on a host: which sectors of which arrays it is made of, in the order of the volume.
+type MappedReport struct {
+	Volume    VolumeID     `json:"volume"`
+	Lines     []MappedLine `json:"lines"`
+	Open      int          `json:"open,omitempty"`      // how often it is open
+	Unsettled bool         `json:"unsettled,omitempty"` // it is suspended, or a change of it was cut off
+}
+
+// MappedLine is a run of sectors (512 bytes each) of an array, as a device maps them. Array is empty if they are of no array's map.
+type MappedLine struct {
+	Array   ArrayID `json:"array"`
+	From    uint64  `json:"from"` // first sector on the array
+	Sectors uint64  `json:"sectors"`
+}

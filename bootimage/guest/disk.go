@@ -68,7 +68,7 @@ type exercise struct {
 // tally is what came of it.
 type tally struct {
 	writes, errors, bad int
-	longest             time.Duration // of one write or read
+	longest             time.Duration // of one write or read that ended since it was last told
 }
 
 // startDisk exercises a disk until the guest ends, and says at each tick what came of it.
@@ -82,7 +82,7 @@ func startDisk(name string) {
 	go func() {
 		for {
 			time.Sleep(tick)
-			fmt.Printf("guest: disk %s %s\n", name, e)
+			fmt.Printf("guest: disk %s %s\n", name, e.told())
 		}
 	}()
 	for {
@@ -93,12 +93,12 @@ func startDisk(name string) {
 	}
 }
 
-// awaitDisk exercises a disk that may appear a moment after the driver was loaded.
-func awaitDisk(name string) {
+// awaitDisk uses a disk that may appear a moment after the driver was loaded.
+func awaitDisk(name string, use func(name string)) {
 	const patience = 30 // seconds
 	for range patience {
 		if _, err := os.Stat(filepath.Join("/dev", name)); err == nil {
-			startDisk(name)
+			use(name)
 			return
 		}
 		time.Sleep(time.Second)
@@ -172,9 +172,11 @@ func (e *exercise) note(began time.Time, err error, bad bool) {
 	}
 }
 
-func (e *exercise) String() string {
+// told says what came of it. The longest access counts from one telling to the next.
+func (e *exercise) told() string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	defer func() { e.tally.longest = 0 }()
 	return fmt.Sprintf("writes=%d errors=%d bad=%d longest_ms=%d", e.tally.writes, e.tally.errors, e.tally.bad, e.tally.longest.Milliseconds())
 }
 

@@ -35,7 +35,7 @@ func TestExerciseFindsWhatADiskLost(t *testing.T) {
 		}
 	}
 	if e.tally.writes != 700 || e.tally.errors != 0 || e.tally.bad != 0 {
-		t.Errorf("a sound disk: %s", e)
+		t.Errorf("a sound disk: %s", e.told())
 	}
 	later, err := newExercise(path, 0)
 	if err != nil {
@@ -56,7 +56,7 @@ func TestExerciseFindsWhatADiskLost(t *testing.T) {
 		_ = e.step()
 	}
 	if e.tally.bad == 0 {
-		t.Errorf("lost writes were not found: %s", e)
+		t.Errorf("lost writes were not found: %s", e.told())
 	}
 }
 
@@ -66,7 +66,7 @@ func TestExerciseCountsErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := e.step(); err == nil || e.tally.errors != 1 {
-		t.Errorf("a disk that is gone: %v, %s", err, e)
+		t.Errorf("a disk that is gone: %v, %s", err, e.told())
 	}
 }
 

@@ -4,7 +4,8 @@
 // By its name it is three programs: init; poweroff and reboot, which the kernel starts when the toolstack asks for it
 // (drivers/xen/manage.c). On the kernel command line it takes ce.vm, ce.name and ce.epoch (who it is), and
 // ce.after=<seconds>:<poweroff|reboot|crash|flood>, and ce.disk=<name> (xvda), which makes it write to that disk and read
-// back for ever; the same words work when typed on the console, a disk's name too. It has no network and no shell.
+// back for ever; the same words work when typed on the console, a disk's name too. ce.load=<name> makes it read that disk as
+// fast as it can. It has no network and no shell.
 package main
 
 import (
@@ -47,7 +48,10 @@ func main() {
 		go actLater(after)
 	}
 	if name := words["ce.disk"]; name != "" {
-		go awaitDisk(name)
+		go awaitDisk(name, startDisk)
+	}
+	if name := words["ce.load"]; name != "" {
+		go awaitDisk(name, load)
 	}
 	for n := 1; ; n++ {
 		time.Sleep(tick)
@@ -116,7 +120,7 @@ func act(word string) {
 		}
 	case "":
 	case "xvda", "xvdb":
-		go awaitDisk(word)
+		go awaitDisk(word, startDisk)
 	default:
 		err = fmt.Errorf("unknown word")
 	}

@@ -31,7 +31,8 @@ func (a *app) verifyCommand() *cobra.Command {
   rows     every row of every table of the database, the tables themselves, the checkpoint, and what is parked
   desired  every document that machines are told
   hosts    every host, asked live: domains, stamps, boot, state, memory, vCPUs, weight, and the documents that its agent obeys
-  storage  every storage node and proxy, asked live: disks, to whom each is exported, who has which array and under which epoch (I2), legs
+  storage  every storage node, proxy and host on a fabric, asked live: disks, to whom each is exported, who has which array and under which
+           epoch (I2), legs, records of volumes, and what each host maps for a volume and who uses it (I1, I3)
   files    the files of templates, and the sealed values of secrets
   power    with --power: every BMC, asked live
 

@@ -7,6 +7,7 @@ import (
 	"cloudengine/commands/dispatch/benchreplay"
 	"cloudengine/projections/moment/benchmoment"
 	"cloudengine/projections/mysql/benchread"
+	"cloudengine/workers/benchplan"
 )
 
 // suites lists all that can be measured, in the order in which it is: the rack comes last, since it keeps the computer busy.
@@ -16,6 +17,7 @@ func suites() []suite {
 		{ids: benchread.IDs(), run: measureReadModels},
 		{ids: benchmoment.IDs(), run: measureMoments},
 		{ids: benchreplay.IDs(), run: measureReplay},
+		{ids: benchplan.IDs(), run: measurePlans},
 		{ids: []string{"P6-call", "P6-call-p50", "P6-call-16", "P6-call-16-p50"}, run: measureCalls},
 		{ids: []string{"P10-size"}, run: measureImage},
 		{ids: []string{"P10-boot"}, run: measureBoot},
@@ -45,6 +47,16 @@ func measureReadModels(ctx context.Context, b *bench, add func(Result)) error {
 	all, err := benchread.Run(ctx, b.wants)
 	for _, r := range all {
 		add(compared(Result{ID: r.ID, Name: r.Name, Ours: r.Ours, Unit: r.Unit, Runs: r.Runs, Note: r.Note}, r.Raw, r.Ratio))
+	}
+	return err
+}
+
+// measurePlans measures P13.
+func measurePlans(ctx context.Context, b *bench, add func(Result)) error {
+	b.say("P13: some seconds")
+	all, err := benchplan.Run(ctx, b.wants)
+	for _, r := range all {
+		add(Result{ID: r.ID, Name: r.Name, Ours: r.Ours, Unit: r.Unit, Runs: r.Runs, Note: r.Note})
 	}
 	return err
 }

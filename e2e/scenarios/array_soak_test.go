@@ -20,6 +20,7 @@ func TestSoakStorage(t *testing.T) {
 	over(t, events.TransportISCSI, func() {
 		t.Run("boot", func(t *testing.T) { bootsFromItsDisk(t, smallGuest(t), ofRole(rack.RoleHost)...) })
 	}, func() {
+		t.Run("limits", diskLimited)
 		t.Run("failover", arrayMoved)
 		t.Run("node", nodeDied)
 		t.Run("frozen", proxyFrozen)
@@ -27,6 +28,8 @@ func TestSoakStorage(t *testing.T) {
 		t.Run("fenced", proxyFencedOff)
 		t.Run("fence", fencedByHand)
 		t.Run("both", bothProxiesDied)
+		t.Run("agents", storageAgentsKilled)
+		t.Run("second", secondWriterTried)
 	})
 	over(t, events.TransportSRP, func() {}, func() {
 		t.Run("frozen", proxyFrozen)
@@ -67,7 +70,7 @@ func proxyFrozen(t *testing.T) {
 	if on, err := shared.IsOn(hung); err != nil || on {
 		t.Fatalf("the proxy that hung still has power: %t, %v", on, err)
 	}
-	writing(t, before.writes+20)
+	stalled(t, "proxy that hung", before, 20)
 	must(t, "machine", "power", "on", hung, "--wait", "--timeout", "5m")
 	arrayWhole(t, "")
 }
@@ -83,7 +86,7 @@ func proxyCutOffFromUs(t *testing.T) {
 		state := text(row(t, events.KindMachine, owner), "state")
 		return state == "silent", state
 	})
-	writing(t, before.writes+60)
+	stalled(t, "proxy cut off from the bus", before, 60)
 	if err := shared.Restore(owner); err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +117,7 @@ func bothProxiesDied(t *testing.T) {
 	}
 	must(t, "machine", "power", "on", other, "--wait", "--timeout", "5m")
 	arrayWhole(t, other)
-	writing(t, before.writes+20)
+	stalled(t, "both proxies without power, then one back", before, 20)
 	must(t, "machine", "power", "on", owner, "--wait", "--timeout", "5m")
 	arrayWhole(t, other)
 }
@@ -129,8 +132,8 @@ func nodeDied(t *testing.T) {
 		a := row(t, events.KindArray, sanArray)
 		return text(a, "state") == events.ArrayActive && text(a, "degraded") == fmt.Sprint(sanSets), fmt.Sprint(a)
 	})
-	lost := writing(t, before.writes+20)
+	lost := stalled(t, "storage node without power", before, 20)
 	must(t, "machine", "power", "on", "node1", "--wait", "--timeout", "5m")
 	arrayWhole(t, "")
-	writing(t, lost.writes+20)
+	stalled(t, "storage node back, legs joined again", lost, 20)
 }

@@ -178,7 +178,7 @@ func arrayMoved(t *testing.T) {
 	if to := arrayWhole(t, ""); to == from {
 		t.Fatalf("the array is on %s as before", to)
 	}
-	writing(t, before.writes+20)
+	stalled(t, "ordered switch of proxies", before, 20)
 }
 
 // proxyDied takes the power away from the proxy that has the array, while the VM writes. Nobody is asked: its controller's word that it is
@@ -194,7 +194,7 @@ func proxyDied(t *testing.T) {
 		return text(a, "state") == events.ArrayActive && text(a, "owner_name") != dead, fmt.Sprint(a)
 	})
 	t.Logf("the array was taken over %.0f s after its owner's power was gone", time.Since(began).Seconds())
-	writing(t, before.writes+20)
+	stalled(t, "proxy without power", before, 20)
 	must(t, "machine", "power", "on", dead, "--wait", "--timeout", "5m")
 	if now := arrayWhole(t, ""); now == dead {
 		t.Fatalf("the array went back to %s by itself", dead)
@@ -202,11 +202,33 @@ func proxyDied(t *testing.T) {
 }
 
 // written is what the guest last said about its disk.
-type written struct{ holds, writes int }
+type written struct {
+	holds, writes int
+	longest       []stall
+}
+
+// stall is the longest write or read of ten seconds, and how many writes there had been in their end.
+type stall struct {
+	writes int
+	lasted time.Duration
+}
+
+// stalled prints the longest write or read of the guest since it had done so many writes, and gives what it has done.
+func stalled(t *testing.T, what string, since written, blocks int) written {
+	t.Helper()
+	now, worst := writing(t, since.writes+blocks), time.Duration(0)
+	for _, s := range now.longest {
+		if s.writes > since.writes {
+			worst = max(worst, s.lasted)
+		}
+	}
+	t.Logf("%s: the guest's longest write or read took %.1f s, none failed", what, worst.Seconds())
+	return now
+}
 
 var (
 	diskHolds  = regexp.MustCompile(`guest: disk xvda holds=(\d+)`)
-	diskWrites = regexp.MustCompile(`guest: disk xvda writes=(\d+) errors=(\d+) bad=(\d+)`)
+	diskWrites = regexp.MustCompile(`guest: disk xvda writes=(\d+) errors=(\d+) bad=(\d+) longest_ms=(\d+)`)
 )
 
 // writing waits until the VM has written at least so many blocks since its start. No write may have failed, and none may be lost.
@@ -217,6 +239,12 @@ func writing(t *testing.T, blocks int) (w written) {
 		all := diskWrites.FindAllStringSubmatch(out, -1)
 		if len(all) == 0 {
 			return false, out
+		}
+		w.longest = nil
+		for _, m := range all {
+			n, _ := strconv.Atoi(m[1]) // digits
+			ms, _ := strconv.Atoi(m[4])
+			w.longest = append(w.longest, stall{n, time.Duration(ms) * time.Millisecond})
 		}
 		last := all[len(all)-1]
 		if last[2] != "0" || last[3] != "0" {

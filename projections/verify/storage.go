@@ -10,11 +10,12 @@ import (
 	"cloudengine/projections"
 )
 
-// LiveStorage is what one storage node or proxy answered when it was asked what it sees of storage.
+// LiveStorage is what one storage node, proxy or host answered when it was asked what it sees of storage.
 type LiveStorage struct {
 	Missing string // why there is no answer; then all else is empty
 	Boot    string
 	Seen    events.StorageReport
+	Maps    []events.MappedReport // a host's; nil: its agent did not tell
 }
 
 // What to do about storage.
@@ -25,21 +26,24 @@ const (
 	nextArray  = "\"cloudengine array show\" tells what its owner last reported; look at the agent's log there"
 )
 
-// StorageMachines lists the storage nodes and the proxies, which are asked live.
+// StorageMachines lists the storage nodes, the proxies, and the hosts that are on a fabric: they are asked live.
 func (c *Cloud) StorageMachines() []events.MachineID {
 	var out []events.MachineID
+	hosts := c.hostsOnFabrics()
 	for _, m := range rows[projections.Machine](c, events.KindMachine) {
 		var roles []string
-		if json.Unmarshal(m.Roles, &roles) == nil && (slices.Contains(roles, events.RoleStorageNode) || slices.Contains(roles, events.RoleProxy)) {
+		stores := json.Unmarshal(m.Roles, &roles) == nil && (slices.Contains(roles, events.RoleStorageNode) || slices.Contains(roles, events.RoleProxy))
+		if stores || hosts[m.ID] {
 			out = append(out, events.MachineID(m.ID))
 		}
 	}
 	return out
 }
 
-// LiveStorage compares what storage nodes and proxies answered with what the log says. Each machine that was asked is in live.
+// LiveStorage compares what storage nodes, proxies and hosts answered with what the log says. Each machine that was asked is in live.
 func (c *Cloud) LiveStorage(live map[events.MachineID]LiveStorage) []Finding {
-	v := &storageVisit{c: c, operations: c.operations(), active: map[events.ArrayID][]string{}}
+	v := &storageVisit{c: c, operations: c.operations(), active: map[events.ArrayID][]string{}, inUse: map[string]bool{}}
+	hosts := c.hostsOnFabrics()
 	for _, id := range keys(live) {
 		m := row[projections.Machine](c, events.KindMachine, string(id))
 		if m == nil {
@@ -49,6 +53,9 @@ func (c *Cloud) LiveStorage(live map[events.MachineID]LiveStorage) []Finding {
 			v.disks(m, live[id].Seen)
 			v.exports(m, live[id].Seen)
 			v.arrays(m, live[id].Seen)
+			if hosts[m.ID] {
+				v.maps(m, live[id])
+			}
 		}
 	}
 	for _, id := range keys(v.active) {
@@ -65,6 +72,7 @@ type storageVisit struct {
 	c          *Cloud
 	operations map[string]*projections.Operation
 	active     map[events.ArrayID][]string // names of the proxies that have it active
+	inUse      map[string]bool             // host and array: it maps volumes of it
 	out        List
 }
 
@@ -218,6 +226,18 @@ func (v *storageVisit) owned(m *projections.Machine, a *projections.Array, x eve
 	if json.Unmarshal(a.LegStates, &legs) == nil && len(legs) > 0 && x.State == events.ArrayActive && !slices.Equal(legs, x.Legs) {
 		v.find(Wrong, "array_legs", "array", a.ID, a.Name, "its legs are not as its owner "+m.Name+" last reported", strings.Join(legs, " "),
 			strings.Join(x.Legs, " "), nextArray)
+	}
+	if x.State == events.ArrayActive {
+		v.records(m, a, x)
+	}
+}
+
+// records: each volume that was ready has its record on the array, with the extents that the log says.
+func (v *storageVisit) records(m *projections.Machine, a *projections.Array, x events.ArrayReport) {
+	for _, vol := range rows[projections.Volume](v.c, events.KindVolume) {
+		if vol.Array == a.ID && vol.State == projections.VolumeIsReady && !slices.Contains(x.Ready, events.VolumeID(vol.ID)) {
+			v.volume(Wrong, "record_missing", vol, "its record on array "+a.Name+" is missing, or not as the log says, on owner "+m.Name, "there", "not there", nextArray)
+		}
 	}
 }
 

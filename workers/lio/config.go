@@ -84,11 +84,6 @@ type Grant struct {
 	Ready     bool   // of an observed one: the initiator can reach it. If not, commands may still be under way
 }
 
-// same says whether two grants are of the same thing to the same initiator.
-func (g Grant) same(h Grant) bool {
-	return g.Initiator == h.Initiator && g.Machine == h.Machine && g.Backstore == h.Backstore
-}
-
 // Where things listen.
 const (
 	iscsiPort = "3260" // RFC 7143

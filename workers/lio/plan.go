@@ -31,10 +31,8 @@ const (
 // Plan says what brings have to want, in the order in which it must be done: what takes access away comes first, and nothing gives
 // access that want does not give. Nothing in have that is not in want is left. It is pure and total.
 func Plan(want, have Config) []workers.Step {
-	p := planner{want: want, have: have, rebuild: map[string]string{}, stores: map[string]Backstore{}}
-	for _, b := range have.Backstores {
-		p.stores[b.Name] = b
-	}
+	p := planner{want: want, have: have, rebuild: map[string]string{}, stores: byName(have.Backstores), wanted: byName(want.Backstores),
+		gives: grantsOf(want), given: grantsOf(have)}
 	p.findRebuilt()
 	p.demote()
 	p.revoke()
@@ -47,8 +45,44 @@ func Plan(want, have Config) []workers.Step {
 type planner struct {
 	want, have Config
 	stores     map[string]Backstore // that are there
-	rebuild    map[string]string    // backstores that must be made anew, and why
+	wanted     map[string]Backstore
+	gives      map[grantKey]Grant // that are wanted
+	given      map[grantKey]Grant // that are there
+	rebuild    map[string]string  // backstores that must be made anew, and why
 	steps      []workers.Step
+}
+
+// grantKey is what makes two grants the same: one backstore to one initiator, at one port.
+type grantKey struct{ transport, port, initiator, machine, backstore string }
+
+func keyOf(port Port, g Grant) grantKey {
+	return grantKey{port.Transport, port.Name, g.Initiator, string(g.Machine), g.Backstore}
+}
+
+// grantsOf gives all grants; of two that are the same the first counts.
+func grantsOf(c Config) map[grantKey]Grant {
+	out := map[grantKey]Grant{}
+	for _, port := range c.Ports {
+		for _, g := range port.Grants {
+			if k := keyOf(port, g); !has(out, k) {
+				out[k] = g
+			}
+		}
+	}
+	return out
+}
+
+func has[K comparable, V any](m map[K]V, k K) bool {
+	_, ok := m[k]
+	return ok
+}
+
+func byName(all []Backstore) map[string]Backstore {
+	out := make(map[string]Backstore, len(all))
+	for _, b := range all {
+		out[b.Name] = b
+	}
+	return out
 }
 
 func (p *planner) add(kind, target, why string, params ...string) {
@@ -79,7 +113,7 @@ func (p *planner) findRebuilt() {
 		}
 	}
 	for _, h := range p.have.Backstores {
-		if _, ok := findBackstore(p.want.Backstores, h.Name); !ok {
+		if !has(p.wanted, h.Name) {
 			p.rebuild[h.Name] = "it is not wanted"
 		}
 	}
@@ -105,7 +139,7 @@ func (p *planner) revoke() {
 	for _, port := range p.have.Ports {
 		for _, g := range port.Grants {
 			why := p.rebuild[g.Backstore]
-			if why == "" && !p.keeps(port, g) {
+			if why == "" && !has(p.gives, keyOf(port, g)) {
 				why = "it is not given to this initiator"
 			}
 			if why != "" {
@@ -116,14 +150,6 @@ func (p *planner) revoke() {
 	}
 }
 
-// keeps says whether a grant that is there is wanted.
-func (p *planner) keeps(port Port, g Grant) bool {
-	w, ok := findPort(p.want.Ports, port)
-	return ok && slices.ContainsFunc(w.Grants, func(x Grant) bool {
-		return x.Initiator == g.Initiator && x.Machine == g.Machine && x.Backstore == g.Backstore
-	})
-}
-
 func (p *planner) drop() {
 	for _, port := range p.have.Ports {
 		if _, ok := findPort(p.want.Ports, port); !ok {
@@ -131,7 +157,7 @@ func (p *planner) drop() {
 		}
 	}
 	for _, h := range p.have.Backstores {
-		w, _ := findBackstore(p.want.Backstores, h.Name)
+		w := p.wanted[h.Name]
 		if why := p.rebuild[h.Name]; why != "" {
 			p.add(StepUnback, h.Name, why, ParamBackstore, h.Name)
 			continue
@@ -149,7 +175,7 @@ func (p *planner) drop() {
 func (p *planner) grouped(backstore, group string) bool {
 	for _, port := range p.have.Ports {
 		for _, g := range port.Grants {
-			if g.Backstore == backstore && g.Group == group && p.keeps(port, g) {
+			if g.Backstore == backstore && g.Group == group && has(p.gives, keyOf(port, g)) {
 				return true
 			}
 		}
@@ -191,14 +217,13 @@ func (p *planner) grant() {
 		}
 	}
 	for _, port := range p.want.Ports {
-		have, _ := findPort(p.have.Ports, port)
 		for _, g := range port.Grants {
 			serial, ok := serials[g.Backstore]
 			if !ok || taken[LUN(serial)] != g.Backstore {
 				continue
 			}
-			i := slices.IndexFunc(have.Grants, g.same)
-			if p.rebuild[g.Backstore] == "" && i >= 0 && have.Grants[i].Ready && have.Grants[i].Group == g.Group {
+			have, there := p.given[keyOf(port, g)]
+			if p.rebuild[g.Backstore] == "" && there && have.Ready && have.Group == g.Group {
 				continue
 			}
 			p.add(StepGrant, g.Initiator, "it is given to this initiator", ParamBackstore, g.Backstore,
@@ -216,14 +241,6 @@ func findGroup(all []Group, name string) (Group, bool) {
 	i := slices.IndexFunc(all, func(g Group) bool { return g.Name == name })
 	if i < 0 {
 		return Group{}, false
-	}
-	return all[i], true
-}
-
-func findBackstore(all []Backstore, name string) (Backstore, bool) {
-	i := slices.IndexFunc(all, func(b Backstore) bool { return b.Name == name })
-	if i < 0 {
-		return Backstore{}, false
 	}
 	return all[i], true
 }

@@ -16,6 +16,7 @@ type inspectAnswer struct {
 	Usage   *usage                `json:"usage,omitempty"`
 	Whole   *whole                `json:"whole,omitempty"`
 	Storage *events.StorageReport `json:"storage,omitempty"`
+	Maps    []events.MappedReport `json:"maps,omitzero"`
 	Error   *events.Outcome       `json:"error,omitempty"`
 }
 
@@ -46,7 +47,9 @@ func (a *agent) inspect(body []byte) any {
 	case q.Usage:
 		ans.Usage, err = a.usage(ctx)
 	case q.Storage && a.chain != nil:
-		ans.Storage, err = a.chain.look(ctx)
+		if ans.Storage, err = a.chain.look(ctx); err == nil && a.chain.mapped != nil {
+			ans.Maps, err = a.chain.mapped(ctx)
+		}
 	case q.Storage:
 	default:
 		err = a.look(ctx, &ans, q.All)

@@ -35,6 +35,7 @@ type chain struct {
 	loops  []storageLoop
 	others []func(context.Context) error                         // what runs beside the loops
 	looks  []func(context.Context) (events.StorageReport, error) // what each loop's worker sees now
+	mapped func(context.Context) ([]events.MappedReport, error)  // devices of volumes on a host; nil: it is none
 
 	fabric *fabric.Worker
 
@@ -122,6 +123,7 @@ func newChain(a *agent) *chain {
 	if a.conf.IsXen {
 		w := &path.Worker{Initiator: logins(), Mapper: path.Kernel{}, Load: modprobe.Load, Log: a.log.With("part", "paths"), Changed: c.wake}
 		addLoop(c, "paths", w, nil)
+		c.mapped = w.Mapped
 		c.others = append(c.others, w.Run)
 		a.worker.Disks = w
 		if k, err := throttle.Open(throttle.Dir); err != nil {

@@ -2,12 +2,14 @@ package path
 
 import (
 	"errors"
+	"reflect"
 	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
 
 	"cloudengine/events"
+	"cloudengine/workers/dm"
 )
 
 func TestTableOfAMap(t *testing.T) {
@@ -88,5 +90,23 @@ func TestNames(t *testing.T) {
 		if _, ok := VolumeOfPath(bad); ok {
 			t.Errorf("%s is taken for a volume's", bad)
 		}
+	}
+}
+
+func TestMappedTellsWhatDevicesAreMadeOf(t *testing.T) {
+	seen := Observed{Devices: []Device{
+		{UUID: MapUUID("a1"), DevNo: "253:0"},
+		{UUID: VolumeUUID("v2"), DevNo: "253:2", Unsettled: true},
+		{UUID: VolumeUUID("v1"), DevNo: "253:1", Open: 2, Table: []Line{dm.Linear(0, 8, "253:0", 16), dm.Linear(8, 8, "9:9", 32)}},
+	}}
+	want := []events.MappedReport{
+		{Volume: "v1", Open: 2, Lines: []events.MappedLine{{Array: "a1", From: 16, Sectors: 8}, {From: 32, Sectors: 8}}},
+		{Volume: "v2", Unsettled: true, Lines: []events.MappedLine{}},
+	}
+	if got := mapped(seen); !reflect.DeepEqual(got, want) {
+		t.Errorf("told is %+v, want %+v", got, want)
+	}
+	if got := mapped(Observed{}); got == nil {
+		t.Error("a host without volumes tells nothing, as an agent that does not know the question")
 	}
 }

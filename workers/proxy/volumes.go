@@ -74,18 +74,6 @@ func equal(a, b []events.Segment) bool {
 	return true
 }
 
-// meets says whether two sets of extents have one in common.
-func meets(a, b []events.Segment) bool {
-	for _, x := range a {
-		for _, y := range b {
-			if x.Start < y.Start+y.Count && y.Start < x.Start+x.Count {
-				return true
-			}
-		}
-	}
-	return false
-}
-
 // volumes keeps the records of volumes, and what is on new and deleted ones. A record is written after its extents were zeroed and filled: one
 // that is there says that they are.
 func (p *planner) volumes() {
@@ -98,8 +86,9 @@ func (p *planner) volumes() {
 		p.note("its records say extents of %d MiB from MiB %d on: that is not what the document says", r.ExtentMiB, r.StartMiB)
 		return
 	}
+	owned := ownershipOf(w.Volumes, r.Record)
 	for _, v := range lastFills(w.Volumes) {
-		if why := p.refuse(v, r.Record); why != "" {
+		if why := p.refuse(v, r.Record, owned); why != "" {
 			p.note("volume %s: %s", v.Volume, why)
 			continue
 		}
@@ -129,26 +118,23 @@ func lastFills(all []desired.Volume) []desired.Volume {
 }
 
 // refuse says why nothing may be done for a volume: its extents are another's, or none of this array. (I3)
-func (p *planner) refuse(v desired.Volume, r Record) string {
+func (p *planner) refuse(v desired.Volume, r Record, owned ownership) string {
 	for _, s := range v.Segments {
 		if s.Start < 0 || s.Count <= 0 || s.Start+s.Count > p.v.wish.extents() {
 			return fmt.Sprintf("extents %d to %d are none of this array", s.Start, s.Start+s.Count-1)
 		}
 	}
-	for i, s := range v.Segments {
-		if meets(v.Segments[i+1:], []events.Segment{s}) {
-			return "it has an extent twice"
-		}
+	if owned.broken {
+		return "the records give an extent to two volumes"
 	}
-	for id, have := range r.Volumes {
-		if id != v.Volume && meets(have, v.Segments) {
-			return fmt.Sprintf("the records give its extents to %s", id)
-		}
+	if other := owned.recorded.other(v.Volume, v.Segments); other != "" {
+		return fmt.Sprintf("the records give its extents to %s", other)
 	}
-	for _, o := range p.v.wish.Volumes {
-		if o.Volume != v.Volume && meets(o.Segments, v.Segments) {
-			return fmt.Sprintf("the document gives its extents to %s too", o.Volume)
-		}
+	switch other, ok := owned.clash[v.Volume]; {
+	case ok && other == v.Volume:
+		return "it has an extent twice"
+	case ok:
+		return fmt.Sprintf("the document gives its extents to %s too", other)
 	}
 	if have := r.Volumes[v.Volume]; !equal(have, first(v.Segments, total(have))) {
 		return "its record says other extents"

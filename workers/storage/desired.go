@@ -97,7 +97,12 @@ func (e export) wants(m events.MachineID) bool {
 
 // wanted says what shall be exported, and for each disk why not all that its document asks for can be.
 func wanted(w wishes, seen Observed) (lio.Config, map[events.DiskID]string) {
-	b := builder{wishes: w, seen: seen, problems: maps.Clone(w.broken), grants: map[string][]lio.Grant{}}
+	b := builder{wishes: w, seen: seen, problems: maps.Clone(w.broken), grants: map[string][]lio.Grant{}, disks: map[string]Disk{}}
+	for _, d := range seen.Disks {
+		if _, twice := b.disks[d.Serial]; !twice {
+			b.disks[d.Serial] = d
+		}
+	}
 	b.links = slices.DeleteFunc(slices.Clone(seen.Links), func(l Link) bool { return w.absent[l.Fabric] || l.Port == "" })
 	for _, id := range slices.Sorted(maps.Keys(w.exports)) {
 		switch e := w.exports[id]; e.Want {
@@ -123,6 +128,7 @@ type builder struct {
 	links    []Link
 	want     lio.Config
 	grants   map[string][]lio.Grant // by port
+	disks    map[string]Disk        // that are here, by serial number
 	problems map[events.DiskID]string
 }
 
@@ -144,12 +150,11 @@ func (b *builder) keep(id events.DiskID) {
 
 // there is an export that shall be as its document says.
 func (b *builder) there(id events.DiskID, e export) {
-	i := slices.IndexFunc(b.seen.Disks, func(d Disk) bool { return d.Serial == e.Serial })
-	if i < 0 {
+	d, ok := b.disks[e.Serial]
+	if !ok {
 		b.problems[id] = fmt.Sprintf("no disk with serial number %s is here", e.Serial)
 		return
 	}
-	d := b.seen.Disks[i]
 	b.want.Backstores = append(b.want.Backstores, lio.Backstore{Name: string(id), Device: "/dev/" + d.Name, DevNo: d.DevNo, UnitSerial: e.UnitSerial})
 	for _, p := range e.To {
 		if err := b.give(id, e, p); err != nil {

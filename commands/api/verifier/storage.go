@@ -8,7 +8,7 @@ import (
 	"cloudengine/projections/verify"
 )
 
-// storage asks every storage node and proxy live and compares.
+// storage asks every storage node, proxy and host on a fabric live and compares.
 func (r *run) storage(ctx context.Context, out *verify.List) (checked int, err error) {
 	if r.cfg.AskStorage == nil {
 		return 0, ErrNotHere
@@ -42,5 +42,5 @@ func (r *run) askStorage(ctx context.Context, m events.MachineID) verify.LiveSto
 	case a.Storage == nil:
 		return verify.LiveStorage{Missing: "its agent does not know the question"}
 	}
-	return verify.LiveStorage{Boot: a.Boot, Seen: *a.Storage}
+	return verify.LiveStorage{Boot: a.Boot, Seen: *a.Storage, Maps: a.Maps}
 }

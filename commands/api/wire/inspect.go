@@ -21,6 +21,7 @@ type InspectAnswer struct {
 	Usage   *Usage                `json:"usage,omitempty"`   // if it was asked for
 	Whole   *Whole                `json:"whole,omitempty"`   // if all was asked for, by an agent that knows the question
 	Storage *events.StorageReport `json:"storage,omitempty"` // if it was asked for, by an agent that knows the question
+	Maps    []events.MappedReport `json:"maps,omitzero"`     // with it, by a host: devices of volumes, perhaps none
 	Error   *events.Outcome       `json:"error,omitempty"`
 }
 
