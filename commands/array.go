@@ -19,6 +19,8 @@ type Array struct {
 
 	paths   map[events.MachineID]witness // under the present owner
 	retired bool                         // it shall have no owner any more
+	fencing *fencing                     // that is under way against the owner
+	fenced  map[events.MachineID]Owner   // boots from which it was taken by fencing, and that have not given it up since
 
 	counter uint64 // of the last epoch
 	used    map[events.VolumeID][]events.Segment
@@ -214,7 +216,7 @@ func (d *decision) grantOwner(x *Array) error {
 		if !ok || !contains(m.Data.Roles, events.RoleProxy) {
 			continue
 		}
-		if why := d.s.cannotOwn(m); why != "" {
+		if why := d.s.cannotTake(x, m); why != "" {
 			refused = append(refused, m.Name+": "+why)
 			continue
 		}
@@ -248,7 +250,8 @@ func (s *State) cannotOwn(m *Machine) string {
 // FailoverArray moves an array to another proxy, in order: its owner gives it up first.
 type FailoverArray struct {
 	Array events.ArrayID   `json:"array"`
-	To    events.MachineID `json:"to,omitempty"` // empty: any other
+	To    events.MachineID `json:"to,omitempty"`    // empty: any other
+	Fence bool             `json:"fence,omitempty"` // its owner is not waited for: all legs are closed to it
 }
 
 func (a FailoverArray) check() *Rejection {
@@ -266,18 +269,21 @@ func decideFailoverArray(d *decision, a FailoverArray) error {
 	if err := d.expect(events.KindArray, x.Data.Name); err != nil {
 		return err
 	}
+	if a.Fence {
+		return d.failoverByFencing(x, a.To)
+	}
 	to, err := d.successor(x, a.To)
 	if err != nil || x.Owner != nil && to == x.Owner.Proxy {
 		return err
 	}
 	switch {
 	case x.Owner == nil:
-		x = &Array{ID: x.ID, Data: x.Data, next: to, counter: x.counter}
+		x = &Array{ID: x.ID, Data: x.Data, next: to, counter: x.counter, fenced: x.fenced}
 		return d.grantOwner(x)
 	case x.Owner.Revoked != (events.Generation{}):
 		return reject(events.CodeConflict, "array %q is on its way from %s already", x.Data.Name, d.s.machineName(x.Owner.Proxy))
 	case d.s.machines[x.Owner.Proxy].Silent:
-		return reject(events.CodeConflict, "proxy %s owns array %q and is silent: nothing proves that it does not write. Prove it: machine power off %s",
+		return reject(events.CodeConflict, "proxy %s owns array %q and is silent: nothing proves that it does not write. Prove it: machine power off %s; or close its legs: array failover --fence",
 			d.s.machineName(x.Owner.Proxy), x.Data.Name, d.s.machineName(x.Owner.Proxy))
 	}
 	d.add(events.KindArray, string(x.ID), events.ArrayOwnerRevoked{Epoch: x.Owner.Epoch, To: to})
@@ -293,7 +299,7 @@ func (d *decision) successor(x *Array, named events.MachineID) (events.MachineID
 		if !ok || !contains(m.Data.Roles, events.RoleProxy) || named != "" && id != named || named == "" && x.Owner != nil && x.Owner.Proxy == id {
 			continue
 		}
-		why := d.s.cannotOwn(m)
+		why := d.s.cannotTake(x, m)
 		if why == "" {
 			return id, nil
 		}
@@ -323,6 +329,9 @@ func decideDeleteArray(d *decision, a ArrayRef) error {
 	switch {
 	case len(x.used) > 0:
 		return reject(events.CodeConflict, "array %q has %d volumes, or such that are not wiped yet", x.Data.Name, len(x.used))
+	case d.s.held(x) != "":
+		return reject(events.CodeConflict, "array %q was fenced off from %s, which may have it still and would write to its disks: it must give it up, or boot anew",
+			x.Data.Name, d.s.held(x))
 	case x.Owner != nil && x.Owner.Revoked == (events.Generation{}):
 		d.add(events.KindArray, string(x.ID), events.ArrayOwnerRevoked{Epoch: x.Owner.Epoch, Retire: true})
 		d.startOperation(x.ref(), switchTimeout)
@@ -350,6 +359,7 @@ func (s *State) foldArray(e events.Event, r events.Recorded) {
 	if !ok {
 		return
 	}
+	a.foldFencing(e, r)
 	switch data := e.Data.(type) {
 	case events.ArrayOwnerGranted:
 		a.counter = max(a.counter, data.Epoch.Counter)

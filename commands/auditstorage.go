@@ -16,18 +16,21 @@ type auditStorage struct {
 	legs   map[events.DiskID]string  // → array, until the disk is released
 	arrays map[string]auditLegs
 	nodes  map[events.DiskID]events.MachineID
+
+	fencing auditFencing
 }
 
 func newAuditStorage() auditStorage {
 	return auditStorage{
 		pools: map[string]events.PoolCreated{}, owners: map[string]events.ArrayOwnerGranted{}, last: map[string]events.Epoch{},
 		size: map[string]int{}, taken: map[string]map[int]string{}, of: map[string]string{},
-		legs: map[events.DiskID]string{}, arrays: map[string]auditLegs{}, nodes: map[events.DiskID]events.MachineID{},
+		legs: map[events.DiskID]string{}, arrays: map[string]auditLegs{}, nodes: map[events.DiskID]events.MachineID{}, fencing: newAuditFencing(),
 	}
 }
 
 func (a *Audit) storageEvent(r events.Recorded, e events.Event) {
 	s, id := &a.storage, e.Aggregate.ID
+	a.fencingEvent(r, e)
 	switch d := e.Data.(type) {
 	case events.DiskFound:
 		s.nodes[events.DiskID(id)] = d.Node
@@ -61,6 +64,7 @@ func (a *Audit) storageEvent(r events.Recorded, e events.Event) {
 		if a.lost {
 			a.fail(r, "I5", "array %s is granted before the log was settled", id)
 		}
+		a.notHeld(r, id, d)
 		s.owners[id], s.last[id] = d, d.Epoch
 	case events.ArrayOwnerEnded:
 		a.ownerEnded(r, id, d)
@@ -108,7 +112,10 @@ func (a *Audit) ownerEnded(r events.Recorded, id string, d events.ArrayOwnerEnde
 		return
 	}
 	delete(a.storage.owners, id)
+	defer delete(a.storage.fencing.began, id)
 	switch d.Proof {
+	case events.ProofFenced:
+		a.endedByFencing(r, id, d)
 	case events.ProofCleanEnd:
 		a.require(r, r.Actor == MachineActor(o.Proxy) && r.Verb == "report_storage", "an array is given up by its own proxy")
 	case events.ProofNewBoot:

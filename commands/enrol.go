@@ -57,6 +57,7 @@ func decideEnrol(d *decision, a Enrolment) error {
 	if old != "" {
 		d.endGrants(m, old, events.ProofNewBoot)
 		d.endOwners(m, old, events.ProofNewBoot)
+		d.bootedAnew(m)
 		if h, ok := d.s.hosts[m.ID]; ok {
 			for _, uuid := range sortedKeys(h.orphans) {
 				d.add(events.KindHost, string(m.ID), events.HostOrphanGone{Boot: old, UUID: uuid})

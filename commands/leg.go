@@ -233,6 +233,9 @@ func decideCancelReplacement(d *decision, a ArrayRef) error {
 // superblocks have told it how far it was.
 func (r *storageReported) legs(have *Array, x events.ArrayReport) {
 	p := have.replacing
+	if have.fencing != nil {
+		return // which disks are to be closed is settled; who has the array next says it again
+	}
 	if p == nil || x.State != events.ArrayActive || p.Slot >= len(x.Disks) || p.Slot >= len(x.Legs) {
 		return
 	}

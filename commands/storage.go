@@ -134,7 +134,7 @@ func (s *State) storageReactions(r events.Recorded) []events.ArrayID {
 	for _, e := range r.Events {
 		switch e.Data.(type) {
 		case events.ArrayOwnerEnded, events.ArrayCreated, events.StorageReady, events.LogSettled, events.FabricJoined, events.MachineReturned,
-			events.OperationTimedOut:
+			events.OperationTimedOut, events.ArrayFencedOwnerGone:
 			look = true
 		}
 	}

@@ -77,6 +77,7 @@ func decideStorageReport(d *decision, a StorageState) error {
 		return err
 	}
 	r.exports()
+	r.fences()
 	for _, x := range a.Arrays {
 		if err := r.array(x); err != nil {
 			return err
@@ -171,6 +172,9 @@ func (r *storageReported) array(x events.ArrayReport) error {
 	if !ok {
 		return nil
 	}
+	if r.fenced(have, x) {
+		return nil
+	}
 	o := have.Owner
 	if o == nil || o.Proxy != r.m.ID || o.Boot != r.a.Boot || o.Epoch != x.Epoch {
 		if x.State == events.ArrayActive {
@@ -186,7 +190,7 @@ func (r *storageReported) array(x events.ArrayReport) error {
 		r.d.add(events.KindArray, string(have.ID), seen)
 	}
 	if x.State == events.ArrayActive {
-		r.d.finish(have.ref(), events.OperationDone{Message: "it is active on " + r.m.Name}, "create", "failover")
+		r.d.finish(have.ref(), events.OperationDone{Message: "it is active on " + r.m.Name}, "create", "failover", "take_over")
 		r.volumes(have, x)
 		r.legs(have, x)
 	}

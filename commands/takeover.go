@@ -1,6 +1,10 @@
 package commands
 
-import "cloudengine/events"
+import (
+	"time"
+
+	"cloudengine/events"
+)
 
 // witness is what a boot of a host last said about its way to an array.
 type witness struct{ boot, state string }
@@ -70,7 +74,7 @@ func (s *State) takeOvers(r events.Recorded) []events.ArrayID {
 	for _, e := range r.Events {
 		switch e.Data.(type) {
 		case events.MachineSilent, events.ArrayPathObserved, events.StorageReady, events.MachineReturned, events.MachineBMCChecked, events.LogSettled,
-			events.OperationTimedOut:
+			events.OperationTimedOut, events.OperationFailed:
 			look = true
 		}
 	}
@@ -79,7 +83,7 @@ func (s *State) takeOvers(r events.Recorded) []events.ArrayID {
 	}
 	var out []events.ArrayID
 	for _, id := range sortedKeys(s.storage.arrays) {
-		if a := s.storage.arrays[id]; s.cutOff(a) && !s.powerEnds(s.machines[a.Owner.Proxy]) {
+		if a := s.storage.arrays[id]; s.cutOff(a) && a.fencing == nil && !s.powerEnds(s.machines[a.Owner.Proxy]) {
 			out = append(out, id)
 		}
 	}
@@ -89,11 +93,14 @@ func (s *State) takeOvers(r events.Recorded) []events.ArrayID {
 // manySilent is the mass-failure brake: so many machines may be silent at once, or a tenth of all, while power is cut without a human.
 const manySilent = 2
 
+// takeOverPower is how long a controller has to prove that a proxy is off, before its arrays are fenced off from it instead: guests wait.
+const takeOverPower = time.Minute
+
 // decideTakeOver is a reaction: a proxy that is silent and whose arrays hosts cannot reach loses its power. That it is off is the proof
-// with which another takes its arrays over (I2).
+// with which another takes its arrays over (I2). Where no controller proves that, or none did in time, all legs are closed to it.
 func decideTakeOver(d *decision, a ArrayRef) error {
 	x, ok := d.s.storage.arrays[a.Array]
-	if !ok || !d.s.cutOff(x) {
+	if !ok || x.fencing != nil || !d.s.cutOff(x) {
 		return nil
 	}
 	m := d.s.machines[x.Owner.Proxy]
@@ -103,29 +110,41 @@ func decideTakeOver(d *decision, a ArrayRef) error {
 	if !d.s.settled {
 		return reject(events.CodeConflict, "the log was %s: no power is cut before it is settled", d.s.cause)
 	}
-	silent, all := 0, 0
-	for _, o := range d.s.machines {
-		if o.Boot != "" && !o.BootOver {
-			all++
-			if o.Silent {
-				silent++
-			}
-		}
-	}
-	if silent > max(manySilent, all/10) {
-		return reject(events.CodeConflict, "%d of %d machines are silent: perhaps it is the network. Proxy %q, which owns array %q, keeps its power until a human cuts it: machine power off %s",
-			silent, all, m.Name, x.Data.Name, m.Name)
+	if silent, all := d.s.silence(); silent > max(manySilent, all/10) {
+		return reject(events.CodeConflict, "%d of %d machines are silent: perhaps it is the network. Proxy %q, which owns array %q, is left alone until a human decides: machine power off %s, or array failover %s --fence",
+			silent, all, m.Name, x.Data.Name, m.Name, x.Data.Name)
 	}
 	if h, ok := d.s.hosts[m.ID]; ok && len(h.grants) > 0 {
 		return reject(events.CodeConflict, "proxy %q, which owns array %q and is cut off, runs VMs too: a human must decide", m.Name, x.Data.Name)
 	}
-	if m.Data.BMC == nil || !m.BMCProven {
-		return reject(events.CodeConflict, "proxy %q owns array %q and is cut off, and no BMC can prove that it is off: make sure that it is, and boot it again", m.Name, x.Data.Name)
-	}
-	if _, err := d.successor(x, ""); err != nil {
+	to, err := d.successor(x, "")
+	switch {
+	case err != nil:
 		return err
+	case !d.s.powerCanEnd(m):
+		return d.beginFencing(x, to)
 	}
 	d.add(events.KindMachine, string(m.ID), events.MachinePowerWanted{Action: events.PowerOff, Operation: d.c.Intent, Boot: m.Boot})
-	d.startOperation(events.Ref{Kind: events.KindMachine, ID: string(m.ID)}, powerTimeout)
+	d.startOperation(events.Ref{Kind: events.KindMachine, ID: string(m.ID)}, takeOverPower)
 	return nil
+}
+
+// silence counts the machines that run, and those of them that are silent.
+func (s *State) silence() (silent, all int) {
+	for _, m := range s.machines {
+		if m.Boot != "" && !m.BootOver {
+			all++
+			if m.Silent {
+				silent++
+			}
+		}
+	}
+	return silent, all
+}
+
+// powerCanEnd says whether to try to prove that a machine's boot is over by taking its power: its controller proves something, and it was not
+// tried with this boot. A try that is under way, or that has given the proof, is no question of this.
+func (s *State) powerCanEnd(m *Machine) bool {
+	tried := m.powerBoot == m.Boot && (m.powerGoal == events.PowerOff || m.powerGoal == events.PowerCycle)
+	return m.Data.BMC != nil && m.BMCProven && m.BMCHealthy && !tried
 }

@@ -42,7 +42,8 @@ type ArrayOwnerRevoked struct {
 // EventType gives the wire name.
 func (ArrayOwnerRevoked) EventType() string { return "array.owner_revoked.v1" }
 
-// ArrayOwnerEnded says that an owner's grant is over, and what proves it: ProofCleanEnd, ProofPowerOff, ProofNewBoot or ProofOverride.
+// ArrayOwnerEnded says that an owner's grant is over, and what proves it: ProofCleanEnd, ProofPowerOff, ProofNewBoot,
+// ProofFenced or ProofOverride.
 type ArrayOwnerEnded struct {
 	Proxy MachineID `json:"proxy"`
 	Boot  string    `json:"boot"`

@@ -83,6 +83,10 @@ var decoders = map[string]func(json.RawMessage) (Payload, error){
 	"array.leg_replacement_cancelled.v1": decode[ArrayLegReplacementCancelled],
 	"array.leg_replacement_ended.v1":     decode[ArrayLegReplacementEnded],
 
+	"array.fencing_began.v1":     decode[ArrayFencingBegan],
+	"array.leg_fenced.v1":        decode[ArrayLegFenced],
+	"array.leg_unfenced.v1":      decode[ArrayLegUnfenced],
+	"array.fenced_owner_gone.v1": decode[ArrayFencedOwnerGone],
 	"volume.created.v1":          decode[VolumeCreated],
 	"volume.grown.v1":            decode[VolumeGrown],
 	"volume.ready.v1":            decode[VolumeReady],

@@ -89,12 +89,13 @@ type DiskReport struct {
 
 // ExportReport is what a storage node gives to whom.
 type ExportReport struct {
-	Disk    DiskID      `json:"disk"`
-	Array   ArrayID     `json:"array"`
-	Epoch   Epoch       `json:"epoch"` // of the document that it obeys
-	To      []MachineID `json:"to"`    // machines that are admitted
-	State   string      `json:"state"`
-	Message string      `json:"message,omitempty"`
+	Disk       DiskID      `json:"disk"`
+	Array      ArrayID     `json:"array"`
+	Epoch      Epoch       `json:"epoch"`               // of the document that it obeys
+	Generation Generation  `json:"generation,omitzero"` // of that document; zero: none, or one without an opinion
+	To         []MachineID `json:"to"`                  // machines that are admitted, or of which a command may be under way
+	State      string      `json:"state"`
+	Message    string      `json:"message,omitempty"`
 }
 
 // ArrayReport is what a proxy sees of one array.

@@ -37,6 +37,8 @@ type Array struct {
 	Message    *string         `json:"message"`
 	DegradedAt *time.Time      `json:"degraded_at"`
 	CutOff     json.RawMessage `json:"cut_off"`
+	Fencing    json.RawMessage `json:"fencing"`
+	FencedOff  json.RawMessage `json:"fenced_off"`
 	OwnerSince *time.Time      `json:"owner_since"`
 	CreatedAt  time.Time       `json:"created_at"`
 	ChangedBy  uint64          `json:"changed_by"`
@@ -55,6 +57,7 @@ var arrays = &Model{
 	Kind: events.KindArray, Table: arrayTable, Scope: ScopeNone, Named: "name", event: arrayEvent,
 	Reads: []string{"array.created.v1", "array.owner_granted.v1", "array.owner_revoked.v1", "array.owner_ended.v1", "array.observed.v1", "array.path_observed.v1", "array.deleted.v1",
 		"array.leg_replacing.v1", "array.leg_replacement_cancelled.v1", "array.leg_replacement_ended.v1", "array.leg_replaced.v1",
+		"array.fencing_began.v1", "array.leg_fenced.v1", "array.leg_unfenced.v1", "array.fenced_owner_gone.v1",
 		"volume.created.v1", "volume.grown.v1", "volume.wiped.v1"},
 }
 
@@ -108,10 +111,21 @@ func arrayChanged(a *Array, data events.Payload, now time.Time) {
 	case events.ArrayOwnerRevoked:
 		a.Revoked = true
 	case events.ArrayOwnerEnded:
+		if d.Proof == events.ProofFenced {
+			a.FencedOff = listed(a.FencedOff, d.Proxy, true)
+		}
 		a.Owner, a.OwnerName, a.Boot, a.OwnerSince = nil, nil, nil, nil // the epoch stays: it is the last one
-		a.State, a.Revoked, a.Message, a.Degraded, a.LegStates = ArrayUnowned, false, nil, nil, nil
+		a.State, a.Revoked, a.Message, a.Degraded, a.LegStates, a.Fencing = ArrayUnowned, false, nil, nil, nil, nil
 	case events.ArrayLegReplacementCancelled, events.ArrayLegReplacementEnded, events.ArrayLegReplaced:
 		arrayReplaced(a, data)
+	case events.ArrayFencedOwnerGone:
+		a.FencedOff = listed(a.FencedOff, d.Proxy, false)
+	case events.ArrayFencingBegan:
+		a.Fencing = fencing(d)
+	case events.ArrayLegFenced:
+		a.Fencing = closeLeg(a.Fencing, d.Disk, true)
+	case events.ArrayLegUnfenced:
+		a.Fencing = closeLeg(a.Fencing, d.Disk, false)
 	case events.ArrayPathObserved:
 		a.CutOff = cutOff(a.CutOff, d)
 	case events.ArrayObserved:
@@ -128,15 +142,20 @@ func arrayChanged(a *Array, data events.Payload, now time.Time) {
 
 // cutOff takes a host into the list of those that lost their way, or out of it.
 func cutOff(list json.RawMessage, d events.ArrayPathObserved) json.RawMessage {
-	var hosts []events.MachineID
-	_ = json.Unmarshal(list, &hosts) // nil, or what this has written
-	hosts = slices.DeleteFunc(hosts, func(h events.MachineID) bool { return h == d.Host })
-	if d.State == events.PathLost {
-		hosts = append(hosts, d.Host)
-		slices.Sort(hosts)
+	return listed(list, d.Host, d.State == events.PathLost)
+}
+
+// listed puts a machine into a list of ids, or takes it out; an empty list is nil.
+func listed(list json.RawMessage, m events.MachineID, in bool) json.RawMessage {
+	var all []events.MachineID
+	_ = json.Unmarshal(list, &all) // nil, or what this has written
+	all = slices.DeleteFunc(all, func(x events.MachineID) bool { return x == m })
+	if in {
+		all = append(all, m)
+		slices.Sort(all)
 	}
-	if len(hosts) == 0 {
+	if len(all) == 0 {
 		return nil
 	}
-	return asJSON(hosts)
+	return asJSON(all)
 }

@@ -51,7 +51,7 @@ var good = map[string][]string{
 	"array.cancel_replacement": {`{"array":"` + vmID + `"}`},
 	"machine.drain":            {`{"machine":"` + machineID + `"}`},
 	"machine.undrain":          {`{"machine":"` + machineID + `"}`},
-	"array.failover":           {`{"array":"` + vmID + `","to":"` + machineID + `"}`, `{"array":"` + vmID + `"}`},
+	"array.failover":           {`{"array":"` + vmID + `","to":"` + machineID + `","fence":true}`, `{"array":"` + vmID + `"}`},
 	"volume.create":            {`{"account":"` + accountID + `","name":"data","pool":"` + vmID + `","size_mib":67108864,"template":"` + vmID + `"}`, `{"account":"` + accountID + `","name":"data","pool":"` + vmID + `","size_mib":0}`},
 	"volume.grow":              {`{"volume":"` + vmID + `","size_mib":100}`},
 	"volume.limit":             {`{"volume":"` + vmID + `","read_bps":20971520,"write_bps":0,"read_iops":0,"write_iops":300}`},

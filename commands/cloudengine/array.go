@@ -121,16 +121,26 @@ on one. Disks are named by serial number or id, copies side by side: with two co
 
 func (a *app) arrayFailover() *cobra.Command {
 	var to string
+	var fence bool
 	return a.actOn(actOn{
-		kind: events.KindArray, verb: "failover", short: "Move an array to another proxy: its owner gives it up first",
+		kind: events.KindArray, verb: "failover", short: "Move an array to another proxy: its owner gives it up first, or is fenced off",
 		long: `Move an array to another proxy. Its owner gives it up, and says so, before the other may have it; VMs wait meanwhile. An owner that is silent
-must be proven off first (machine power off); then the array moves by itself.`,
-		example: "  cloudengine array failover gold1 --to proxy2 --wait\n  cloudengine array failover gold1 --dry-run",
+must be proven off first (machine power off); then the array moves by itself.
+
+With --fence nothing is awaited of the owner: all storage nodes are told to close the array's legs to it, and when each of them has said that its own
+are closed, the other proxy has the array. That is for an owner that hangs and whose power cannot be taken. It is refused while a storage node is
+silent or off: a leg there may still be open. It cannot be taken back; "array show" lists the legs that are not closed yet under FENCING, and
+under FENCED-OFF proxies that must give the array up, or boot anew, before they can have it again.`,
+		example: "  cloudengine array failover gold1 --to proxy2 --wait\n  cloudengine array failover gold1 --dry-run\n  cloudengine array failover gold1 --fence --wait",
 		flags: func(cmd *cobra.Command) {
 			cmd.Flags().StringVar(&to, "to", "", "proxy that shall have it; empty: any other")
+			cmd.Flags().BoolVar(&fence, "fence", false, "do not wait for its owner: close all legs to it")
 			a.completeFlag(cmd, "to", events.KindMachine)
 		},
 		more: func(ctx context.Context, c *client.Client, args map[string]any) error {
+			if fence {
+				args["fence"] = true
+			}
 			if to == "" {
 				return nil
 			}

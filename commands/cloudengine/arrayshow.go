@@ -17,7 +17,8 @@ import (
 // arrayShow draws the legs of an array: its sets of copies by storage node, then its disks.
 func (a *app) arrayShow() *cobra.Command {
 	show := a.showCommand(events.KindArray, "an array", append([]column{field("ID", "id")}, append(arrayColumns[:len(arrayColumns):len(arrayColumns)],
-		replacing, optional("DEGRADED-SINCE", "degraded_at"), optional("CUT-OFF-HOSTS", "cut_off"), field("MADE", "made"), field("REVOKED", "revoked"), optional("OWNER-SINCE", "owner_since"),
+		replacing, optional("DEGRADED-SINCE", "degraded_at"), optional("CUT-OFF-HOSTS", "cut_off"), optional("FENCING", "fencing"),
+		optional("FENCED-OFF", "fenced_off"), field("MADE", "made"), field("REVOKED", "revoked"), optional("OWNER-SINCE", "owner_since"),
 		field("CREATED", "created_at"), field("CHANGED-BY", "changed_by"))...))
 	show.Example = "  cloudengine array show gold1"
 	plain := show.RunE

@@ -25,12 +25,15 @@ func TestSoakStorage(t *testing.T) {
 		t.Run("node", nodeDied)
 		t.Run("frozen", proxyFrozen)
 		t.Run("cut", proxyCutOffFromUs)
+		t.Run("fenced", proxyFencedOff)
+		t.Run("fence", fencedByHand)
 		t.Run("both", bothProxiesDied)
 		t.Run("agents", storageAgentsKilled)
 		t.Run("second", secondWriterTried)
 	})
 	over(t, events.TransportSRP, func() {}, func() {
 		t.Run("frozen", proxyFrozen)
+		t.Run("fenced", proxyFencedOff)
 		t.Run("node", nodeDied)
 	})
 }

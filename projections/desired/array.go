@@ -71,7 +71,7 @@ func peer(f *fabric, m events.MachineID) document.Peer {
 	return document.Peer{Machine: m, Address: f.members[m].Address, MAC: f.members[m].MAC}
 }
 
-// sayExport: the storage node that has the disk gives it to the owner, and to nobody else.
+// sayExport: the storage node that has the disk gives it to the owner, and to nobody else; to nobody at all while the owner is fenced off.
 func (c *change) sayExport(id events.ArrayID, a *array, fid events.FabricID, f *fabric, l events.Leg) {
 	disk := c.f.storage.disks[l.Disk]
 	boot := c.f.boots[disk.Node]
@@ -80,7 +80,7 @@ func (c *change) sayExport(id events.ArrayID, a *array, fid events.FabricID, f *
 	}
 	e := document.Export{Disk: l.Disk, Serial: disk.Serial, UnitSerial: events.UnitSerial(events.KindDisk, string(l.Disk)), Fabric: fid, Array: id,
 		Epoch: a.epoch, To: []document.Peer{}, Want: document.There}
-	if a.owner != nil {
+	if a.owner != nil && !a.fenced {
 		e.To = append(e.To, peer(f, a.owner.Proxy))
 	}
 	c.put(disk.Node, boot, document.KindExport, string(l.Disk), e)
@@ -96,7 +96,7 @@ func (c *change) sayProxy(id events.ArrayID, a *array, fid events.FabricID, f *f
 	for _, h := range sorted(a.hosts) {
 		d.To = append(d.To, peer(f, h))
 	}
-	if o := a.owner; o != nil && o.Proxy == m && o.Boot == boot && !a.revoked {
+	if o := a.owner; o != nil && o.Proxy == m && o.Boot == boot && !a.revoked && !a.fenced {
 		p := c.f.storage.pools[a.data.Pool]
 		d.Want, d.Create, d.ChunkKiB, d.ExtentMiB, d.StartMiB, d.MinEvents = document.Active, !a.made, a.data.ChunkKiB, p.ExtentMiB, a.data.StartMiB, a.events
 		d.Copies = p.Redundancy

@@ -38,6 +38,7 @@ type array struct {
 	owner   *events.ArrayOwnerGranted
 	term    uint64 // in which it was granted
 	revoked bool
+	fenced  bool         // nobody is given a leg as long as the owner's grant is not over
 	epoch   events.Epoch // of the last owner
 	made    bool
 	events  uint64
@@ -194,8 +195,12 @@ func (c *change) array(id events.ArrayID) error {
 		a.owner, a.term, a.epoch, a.revoked = &d, c.f.term, d.Epoch, false
 	case events.ArrayOwnerRevoked:
 		a.revoked = true
+	case events.ArrayFencingBegan:
+		a.fenced = true
+	case events.ArrayLegFenced, events.ArrayLegUnfenced, events.ArrayFencedOwnerGone:
+		return nil // what is asked for stays the same
 	case events.ArrayOwnerEnded:
-		a.owner, a.revoked = nil, false
+		a.owner, a.revoked, a.fenced = nil, false, false
 	case events.ArrayObserved:
 		if a.made == d.Made && a.events >= d.Events {
 			return nil // what its owner sees changes no document

@@ -24,6 +24,8 @@ CREATE TABLE arrays (
   `message` MEDIUMTEXT NULL COMMENT 'what its owner waits for, or what is wrong',
   `degraded_at` DATETIME(6) NULL COMMENT 'since when legs are missing, UTC; NULL: none was when its owner last reported',
   `cut_off` JSON NULL COMMENT 'ids of hosts that had a way to it under this owner, and lost it; NULL: none',
+  `fencing` JSON NULL COMMENT 'legs that are to be closed to the owner, and whether each is; NULL: it is not being fenced off',
+  `fenced_off` JSON NULL COMMENT 'ids of proxies from which it was taken by fencing, and that have not given it up nor booted anew since; NULL: none',
   `owner_since` DATETIME(6) NULL COMMENT 'UTC',
   `created_at` DATETIME(6) NOT NULL COMMENT 'UTC',
   `changed_by` BIGINT UNSIGNED NOT NULL COMMENT 'number of the decision that last changed the row',

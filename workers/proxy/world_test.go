@@ -23,6 +23,7 @@ type disk struct {
 	node  proxy.Node
 	super *md.Super
 	there bool // exported to us, and reachable
+	stays bool // the kernel lists it though it is not there: each command is refused
 
 	version int  // of what is written to the array: the last write that it has
 	spare   bool // it is no leg
@@ -151,7 +152,7 @@ func (w *world) Sessions(context.Context) (out []proxy.Session, _ error) {
 
 func (w *world) LUNs(context.Context) (out []proxy.LUN, _ error) {
 	for _, d := range w.disks {
-		if w.seen(d) {
+		if w.seen(d) || d.stays && w.sessions[d.node] {
 			out = append(out, proxy.LUN{NAA: d.naa, Dev: dev(d.naa), Bytes: 128 << 20, State: "running", Node: d.node})
 		}
 	}

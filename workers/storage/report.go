@@ -40,14 +40,15 @@ func Report(docs []desired.Document, seen Observed, busy map[events.Ref]bool, fa
 	return r
 }
 
-// reportExport says what configfs has of one disk, and under which document. told: a document has an opinion.
+// reportExport says what configfs has of one disk, and under which document. told: a document has an opinion. Its generation is told only if
+// this document is what decides who is admitted; that nobody is admitted under it proves that its array is closed here (see lio's revoke).
 func reportExport(w wishes, seen Observed, id events.DiskID) (x events.ExportReport, told bool) {
 	record := seen.Records[id]
 	x = events.ExportReport{Disk: id, Array: record.Array, Epoch: record.Epoch, To: []events.MachineID{}, State: events.ExportAbsent}
 	e, ok := w.exports[id]
 	told = ok && e.Want != ""
 	if told && !seen.lower(id, e) {
-		x.Array, x.Epoch = e.Array, e.Epoch
+		x.Array, x.Epoch, x.Generation = e.Array, e.Epoch, e.generation
 	}
 	for _, s := range seen.Exports.Backstores {
 		if s.Name == string(id) {
