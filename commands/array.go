@@ -17,6 +17,7 @@ type Array struct {
 
 	paths   map[events.MachineID]witness // under the present owner
 	retired bool                         // it shall have no owner any more
+	sync    syncing
 
 	counter uint64 // of the last epoch
 	used    map[events.VolumeID][]events.Segment
@@ -333,18 +334,20 @@ func decideDeleteArray(d *decision, a ArrayRef) error {
 func (s *State) foldArray(e events.Event, r events.Recorded) {
 	id := events.ArrayID(e.Aggregate.ID)
 	if data, ok := e.Data.(events.ArrayCreated); ok {
-		s.storage.arrays[id] = &Array{ID: id, Data: data, used: map[events.VolumeID][]events.Segment{}}
+		s.storage.arrays[id] = &Array{ID: id, Data: data, used: map[events.VolumeID][]events.Segment{}, sync: newSyncing(r.Time)}
 		s.names[scope(events.KindArray, "", data.Name)] = e.Aggregate.ID
 		s.storage.pools[data.Pool].arrays++
 		for _, l := range data.Legs {
 			s.storage.disks[l.Disk].Array = id
 		}
+		s.scheduleCheck(s.storage.arrays[id])
 		return
 	}
 	a, ok := s.storage.arrays[id]
 	if !ok {
 		return
 	}
+	s.foldSync(a, e, r)
 	switch data := e.Data.(type) {
 	case events.ArrayOwnerGranted:
 		a.counter = max(a.counter, data.Epoch.Counter)

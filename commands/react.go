@@ -31,6 +31,7 @@ func (s *State) reactions(r events.Recorded) []Command {
 	}
 	arrays("place", s.storageReactions(r))
 	arrays("take_over", s.takeOvers(r))
+	arrays("turn", s.syncReactions(r))
 	return out
 }
 

@@ -105,6 +105,7 @@ func (c *change) sayProxy(id events.ArrayID, a *array, fid events.FabricID, f *f
 				At: peer(f, c.f.storage.disks[l.Disk].Node)})
 		}
 		d.Volumes = c.volumesOf(id)
+		d.Resync = a.sync.render()
 	}
 	c.put(m, boot, document.KindArray, string(id), d)
 	a.told[m] = true

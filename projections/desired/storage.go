@@ -43,6 +43,7 @@ type array struct {
 	events  uint64
 	hosts   map[events.MachineID]int // that run VMs with disks on it
 	told    map[events.MachineID]bool
+	sync    syncing
 }
 
 type volume struct {
@@ -101,7 +102,7 @@ func (c *change) store() error {
 		s.pools[events.PoolID(id)] = d
 	case events.PoolDeleted:
 		delete(s.pools, events.PoolID(id))
-	case events.DiskGone, events.DiskExported:
+	case events.DiskGone, events.DiskExported, events.PoolCheckEverySet:
 	default:
 		if c.e.Aggregate.Kind == events.KindVolume {
 			return c.volume(events.VolumeID(id))
@@ -170,7 +171,7 @@ func (c *change) sayArraysOn(id events.FabricID) {
 func (c *change) array(id events.ArrayID) error {
 	s := &c.f.storage
 	if d, ok := c.e.Data.(events.ArrayCreated); ok {
-		s.arrays[id] = &array{data: d, hosts: map[events.MachineID]int{}, told: map[events.MachineID]bool{}}
+		s.arrays[id] = &array{data: d, sync: newSyncing(), hosts: map[events.MachineID]int{}, told: map[events.MachineID]bool{}}
 		c.sayArray(id)
 		return nil
 	}
@@ -193,6 +194,10 @@ func (c *change) array(id events.ArrayID) error {
 			return nil // what its owner sees changes no document
 		}
 		a.made, a.events = d.Made, max(a.events, d.Events) // the event count goes to the owner itself too: it may assemble again
+	case events.ArraySyncSeen, events.ArrayCheckWanted, events.ArrayPathObserved:
+		return nil
+	case events.ArrayResyncSet, events.ArrayResyncHeld, events.ArrayCheckStarted, events.ArrayChecked:
+		a.sync.changed(d)
 	case events.ArrayDeleted:
 		c.unsayArray(id, a, d.Wipe)
 		delete(s.arrays, id)
