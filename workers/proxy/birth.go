@@ -135,9 +135,6 @@ func (p *planner) mayOverwrite(all []md.Candidate) bool {
 // members keeps md's members: what does not answer is failed, what is faulty removed, what came back joined.
 func (p *planner) members() {
 	a := p.v.arrays[0]
-	if a.SyncAction == "frozen" {
-		p.do(stepThaw, "a join was cut off", "md", a.Name)
-	}
 	for _, m := range a.Members {
 		switch {
 		case m.Is("faulty"):
@@ -151,6 +148,7 @@ func (p *planner) members() {
 			p.rejoin(a, l)
 		}
 	}
+	p.sync(a)
 }
 
 // rejoin puts a leg back whose slot is empty.

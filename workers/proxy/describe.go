@@ -90,9 +90,7 @@ func (p *planner) owner(r *events.ArrayReport) {
 		r.Legs[i] = v.legState(a, i)
 	}
 	r.Degraded = a.Degraded
-	if a.SyncAction != "idle" {
-		r.Sync, r.SyncDone = a.SyncAction, a.SyncDone
-	}
+	v.describeSync(r, p.seen)
 	var settled bool
 	if r.Events, settled = v.events(); !settled {
 		p.note("superblocks are being written")

@@ -79,6 +79,9 @@ type Arrays interface {
 	Remove(ctx context.Context, name, dev string) error
 	Join(ctx context.Context, name, dev string, slot int) error
 	Thaw(ctx context.Context, name string) error
+	Freeze(ctx context.Context, name string) error
+	SetSpeed(ctx context.Context, name string, limitKiB int) error
+	Check(ctx context.Context, name string) error
 }
 
 // Mapper is device-mapper (workers/dm).

@@ -37,6 +37,9 @@ func (w *world) update(a *md.Array) {
 			a.Degraded++
 		}
 	}
+	if a.Degraded > 0 && a.SyncAction == md.ActionCheck {
+		a.SyncAction = md.ActionIdle // and sync_max stays
+	}
 	for _, m := range a.Members {
 		if s := w.disk(m.Dev).super; m.Slot >= 0 && !m.Is("faulty") {
 			s.Events, s.Roles, s.DevNumber = events+1, roles, m.Slot
@@ -152,10 +155,13 @@ func (w arrays) Join(_ context.Context, name, dev string, slot int) error {
 		}
 		s := *w.disk(a.InSlot(slot ^ 1).Dev).super
 		d.super = &s
+		if a.SyncAction == md.ActionFrozen { // it is put into its slot when the array is thawed
+			a.Members = append(a.Members, md.Member{Dev: dev, Slot: -1, States: []string{"spare"}})
+			w.waiting[dev] = slot
+			return nil
+		}
 		a.Members = append(a.Members, md.Member{Dev: dev, Slot: slot, States: []string{"in_sync"}})
 		w.update(a)
 		return nil
 	})
 }
-
-func (w arrays) Thaw(context.Context, string) error { return nil }
