@@ -22,6 +22,8 @@ func TestSoakStorage(t *testing.T) {
 	}, func() {
 		t.Run("failover", arrayMoved)
 		t.Run("node", nodeDied)
+		t.Run("check", arrayChecked)
+		t.Run("paused", resyncPaused)
 		t.Run("frozen", proxyFrozen)
 		t.Run("cut", proxyCutOffFromUs)
 		t.Run("both", bothProxiesDied)
