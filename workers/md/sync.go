@@ -100,7 +100,7 @@ func (k *Kernel) Freeze(_ context.Context, name string) error {
 	return nil
 }
 
-var errBusySync = errors.New("something else is being copied or compared")
+var errBusySync = errors.New("something is missing, or being copied or compared")
 
 // Check begins to compare all copies. While it is not complete, sync_max is a number: md forgets that at its end, and keeps it if the check
 // is broken off.
@@ -109,8 +109,8 @@ func (k *Kernel) Check(_ context.Context, name string) error {
 	if err != nil {
 		return fmt.Errorf("check %s: %w", name, err)
 	}
-	if a.SyncAction != ActionIdle || a.Needs() != "" {
-		return fmt.Errorf("check %s: %w: %s", name, errBusySync, strings.TrimSpace(a.SyncAction+" "+a.Needs()))
+	if a.SyncAction != ActionIdle || a.Needs() != "" || a.Degraded > 0 {
+		return fmt.Errorf("check %s: %w: %s, %d legs are missing", name, errBusySync, strings.TrimSpace(a.SyncAction+" "+a.Needs()), a.Degraded)
 	}
 	chunk := uint64(max(1, a.ChunkKiB)) * 2
 	end := (a.Sectors + chunk - 1) / chunk * chunk

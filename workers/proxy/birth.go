@@ -134,7 +134,7 @@ func (p *planner) mayOverwrite(all []md.Candidate) bool {
 
 // members keeps md's members: what does not answer is failed, what is faulty removed, what came back joined.
 func (p *planner) members() {
-	a := p.v.arrays[0]
+	a, before := p.v.arrays[0], len(p.steps)
 	for _, m := range a.Members {
 		switch {
 		case m.Is("faulty"):
@@ -148,7 +148,7 @@ func (p *planner) members() {
 			p.rejoin(a, l)
 		}
 	}
-	p.sync(a)
+	p.sync(a, len(p.steps) > before)
 }
 
 // rejoin puts a leg back whose slot is empty.

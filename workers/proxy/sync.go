@@ -12,7 +12,9 @@ import (
 
 // sync makes md copy and compare as the document says. What md is at is kept by the kernel alone, and ends with the array: a new owner says
 // it again. Freezing comes last of a plan, for a leg is joined whether anything may be copied to it now or not.
-func (p *planner) sync(a MD) {
+//
+// changing says that the plan loses or joins a member first: no check begins then.
+func (p *planner) sync(a MD, changing bool) {
 	w := p.v.wish.Resync
 	if w.LimitKiB > 0 && (a.Sync.MaxKiB != w.LimitKiB || a.Sync.MinKiB != md.MinFor(w.LimitKiB)) {
 		p.do(stepSpeed, "the document says so", "md", a.Name, "kib", strconv.Itoa(w.LimitKiB))
@@ -26,7 +28,7 @@ func (p *planner) sync(a MD) {
 		p.do(stepThaw, "nothing holds it, or a join was cut off", "md", a.Name)
 	case a.SyncAction == md.ActionCheck && (w.Check == "" || p.seen.Checks[p.v.id] != w.Check):
 		p.do(stepThaw, "no document asks for this check", "md", a.Name) // or a predecessor of this process began it, nobody knows when
-	case w.Check != "" && a.SyncAction == md.ActionIdle && a.Needs() == "" && a.Degraded == 0 && !p.v.checked(p.seen):
+	case w.Check != "" && a.SyncAction == md.ActionIdle && a.Needs() == "" && a.Degraded == 0 && !changing && !p.v.checked(p.seen):
 		p.do(stepCheck, "check "+string(w.Check)+" is to be done", "md", a.Name, "check", string(w.Check))
 	}
 }
