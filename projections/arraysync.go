@@ -25,7 +25,7 @@ func synced(a *Array, data events.Payload, now time.Time) {
 	case events.ArrayChecked:
 		a.CheckWantedAt, a.CheckStartedAt = nil, nil
 		if d.Complete {
-			ended := d.Ended.UTC()
+			ended := d.Ended.UTC().Truncate(time.Microsecond) // the precision of the database
 			a.CheckedAt, a.CheckedSectors, a.Mismatches = &ended, &d.Sectors, &d.Mismatches
 		}
 	}
