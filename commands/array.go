@@ -21,6 +21,7 @@ type Array struct {
 	retired bool                         // it shall have no owner any more
 	fencing *fencing                     // that is under way against the owner
 	fenced  map[events.MachineID]Owner   // boots from which it was taken by fencing, and that have not given it up since
+	sync    syncing
 
 	counter uint64 // of the last epoch
 	used    map[events.VolumeID][]events.Segment
@@ -347,12 +348,13 @@ func decideDeleteArray(d *decision, a ArrayRef) error {
 func (s *State) foldArray(e events.Event, r events.Recorded) {
 	id := events.ArrayID(e.Aggregate.ID)
 	if data, ok := e.Data.(events.ArrayCreated); ok {
-		s.storage.arrays[id] = &Array{ID: id, Data: data, used: map[events.VolumeID][]events.Segment{}}
+		s.storage.arrays[id] = &Array{ID: id, Data: data, used: map[events.VolumeID][]events.Segment{}, sync: newSyncing(r.Time)}
 		s.names[scope(events.KindArray, "", data.Name)] = e.Aggregate.ID
 		s.storage.pools[data.Pool].arrays++
 		for _, l := range data.Legs {
 			s.storage.disks[l.Disk].Array = id
 		}
+		s.scheduleCheck(s.storage.arrays[id])
 		return
 	}
 	a, ok := s.storage.arrays[id]
@@ -360,6 +362,7 @@ func (s *State) foldArray(e events.Event, r events.Recorded) {
 		return
 	}
 	a.foldFencing(e, r)
+	s.foldSync(a, e, r)
 	switch data := e.Data.(type) {
 	case events.ArrayOwnerGranted:
 		a.counter = max(a.counter, data.Epoch.Counter)

@@ -149,6 +149,7 @@ type deadline struct {
 	operation events.IntentID // operation.expire
 	vm        events.VMID     // vm.expire_shutdown, for this epoch
 	epoch     events.Epoch
+	array     events.ArrayID // array.check_due, if it is due at this time still
 }
 
 type deadlines []deadline
@@ -172,6 +173,14 @@ func (s *State) applies(x deadline) bool {
 	if x.operation != "" {
 		_, ok := s.ops[x.operation]
 		return ok
+	}
+	if x.array != "" {
+		a, ok := s.storage.arrays[x.array]
+		if !ok {
+			return false
+		}
+		at, ok := s.checkDue(a)
+		return ok && at.Equal(x.at)
 	}
 	vm, ok := s.vms[x.vm]
 	return ok && vm.Grant != nil && vm.Grant.Epoch == x.epoch && vm.Grant.Ending == events.StopShutdown
@@ -215,6 +224,12 @@ func (x deadline) command() Command {
 		c.Kind, c.Verb = events.KindOperation, "expire"
 		c.Args = mustArgs(ExpireOperation{x.operation})
 		c.Intent = events.FreeFormID(ActorDeadline, "operation\x00"+string(x.operation))
+		return c
+	}
+	if x.array != "" {
+		c.Kind, c.Verb = events.KindArray, "check_due"
+		c.Args = mustArgs(CheckDue{x.array, x.at.UTC()})
+		c.Intent = events.FreeFormID(ActorDeadline, "check\x00"+string(x.array)+"\x00"+x.at.UTC().Format(time.RFC3339Nano))
 		return c
 	}
 	c.Kind, c.Verb = events.KindVM, "expire_shutdown"

@@ -9,6 +9,8 @@ type Pool struct {
 	ID     events.PoolID
 	Data   events.PoolCreated
 	arrays int
+
+	checkHours int // its arrays are checked so long after the last check; 0: not by itself
 }
 
 // Limits and defaults of pools.
@@ -105,10 +107,14 @@ func (s *State) foldPool(e events.Event) {
 	id := events.PoolID(e.Aggregate.ID)
 	switch data := e.Data.(type) {
 	case events.PoolCreated:
-		s.storage.pools[id] = &Pool{ID: id, Data: data}
+		s.storage.pools[id] = &Pool{ID: id, Data: data, checkHours: events.CheckEveryDefaultHours}
 		s.names[scope(events.KindPool, "", data.Name)] = e.Aggregate.ID
 		if f, ok := s.storage.fabrics[data.Fabric]; ok {
 			f.pools++
+		}
+	case events.PoolCheckEverySet:
+		if p, ok := s.storage.pools[id]; ok {
+			s.foldCheckEvery(p, data)
 		}
 	case events.PoolDeleted:
 		if p, ok := s.storage.pools[id]; ok {

@@ -39,6 +39,7 @@ func (s *State) reactions(r events.Recorded) []Command {
 			})
 		}
 	}
+	arrays("turn", s.syncReactions(r))
 	return out
 }
 

@@ -46,7 +46,8 @@ func checkArrayReport(x events.ArrayReport) *Rejection {
 	if len(x.Disks) > maxLegs || len(x.Beside) > maxStorage {
 		return invalid("field \"arrays\": too many disks")
 	}
-	if len(x.Message) > maxText || len(x.Sync) > 32 || len(x.Legs) > maxLegs || x.Degraded < 0 || len(x.Ready) > maxStorage || len(x.Wiped) > maxStorage {
+	if len(x.Message) > maxText || len(x.Sync) > 32 || len(x.Legs) > maxLegs || x.Degraded < 0 || len(x.Ready) > maxStorage || len(x.Wiped) > maxStorage ||
+		len(x.Checked) > 64 || x.Needs != "" && x.Needs != events.SyncRecover && x.Needs != events.SyncResync {
 		return invalid("field \"arrays\": out of range")
 	}
 	for _, l := range x.Legs {
@@ -189,6 +190,7 @@ func (r *storageReported) array(x events.ArrayReport) error {
 	if !sameArray(seen, have.Seen) {
 		r.d.add(events.KindArray, string(have.ID), seen)
 	}
+	r.sync(have, x)
 	if x.State == events.ArrayActive {
 		r.d.finish(have.ref(), events.OperationDone{Message: "it is active on " + r.m.Name}, "create", "failover", "take_over")
 		r.volumes(have, x)

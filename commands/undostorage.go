@@ -29,6 +29,9 @@ var storageInverses = map[string]inverse{
 	"volume.attach":            undoAttachVolume,
 	"volume.detach":            undoDetachVolume,
 	"volume.delete":            never("what was on a deleted volume is wiped"),
+	"array.set_resync":         undoSetResync,
+	"array.check":              never("a check changes nothing: \"cloudengine array check --stop\" ends one"),
+	"pool.set":                 undoSetPool,
 }
 
 func undoJoinFabric(u Undoing) ([]Step, string) {
@@ -75,4 +78,27 @@ func undoLimitVolume(u Undoing) ([]Step, string) {
 		return nil, "it has the limits of before"
 	}
 	return []Step{u.step("limit", "it had these limits before", args)}, ""
+}
+
+// undoSetResync gives an array the limit of before, and pauses it or lets it go on as before.
+func undoSetResync(u Undoing) ([]Step, string) {
+	if u.Now == nil || u.Before == nil {
+		return nil, u.gone()
+	}
+	limit, paused := fmt.Sprint(u.Before["resync_limit_kib"]), u.Before["resync_paused"] == true
+	if limit == fmt.Sprint(u.Now["resync_limit_kib"]) && u.Before["resync_paused"] == u.Now["resync_paused"] {
+		return nil, "it is as it was before"
+	}
+	args := map[string]any{"limit_kib": u.Before["resync_limit_kib"], "no_limit": limit == "0", "pause": paused, "resume": !paused}
+	return []Step{u.step("set_resync", "it was so before", args)}, ""
+}
+
+func undoSetPool(u Undoing) ([]Step, string) {
+	switch {
+	case u.Now == nil || u.Before == nil:
+		return nil, u.gone()
+	case fmt.Sprint(u.Before["check_every_hours"]) == fmt.Sprint(u.Now["check_every_hours"]):
+		return nil, "it is as it was before"
+	}
+	return []Step{u.step("set", "its arrays were checked so often before", map[string]any{"check_hours": u.Before["check_every_hours"]})}, ""
 }

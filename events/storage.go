@@ -108,12 +108,18 @@ type ArrayReport struct {
 	Degraded   int        `json:"degraded,omitempty"` // legs that are missing
 	Legs       []string   `json:"legs,omitempty"`     // by slot
 	Events     uint64     `json:"events,omitempty"`
-	Sync       string     `json:"sync,omitempty"`      // md's sync_action, "" for idle
-	SyncDone   int        `json:"sync_done,omitempty"` // per mille
-	Ready      []VolumeID `json:"ready,omitempty"`     // volumes whose records are written and that are filled
-	Wiped      []VolumeID `json:"wiped,omitempty"`     // deleted volumes whose extents are wiped
-	Disks      []DiskID   `json:"disks,omitempty"`     // by slot: the one that md has there; empty: none. Left out while md has one that is not known
-	Beside     []DiskID   `json:"beside,omitempty"`    // others that md has: being filled in the place of a leg, or faulty
+	Sync       string     `json:"sync,omitempty"`       // md's sync_action, "" for idle
+	SyncDone   int        `json:"sync_done,omitempty"`  // per mille
+	SyncKiB    int        `json:"sync_kib,omitempty"`   // per second; in answers to questions only
+	SyncETA    int        `json:"sync_eta,omitempty"`   // seconds until it is done at this rate; in answers to questions only
+	Needs      string     `json:"needs,omitempty"`      // what it has to copy, also while that is held: SyncRecover or SyncResync
+	Checked    IntentID   `json:"checked,omitempty"`    // the check that is done
+	Sectors    uint64     `json:"sectors,omitempty"`    // that were compared by it
+	Mismatches uint64     `json:"mismatches,omitempty"` // that it found
+	Ready      []VolumeID `json:"ready,omitempty"`      // volumes whose records are written and that are filled
+	Wiped      []VolumeID `json:"wiped,omitempty"`      // deleted volumes whose extents are wiped
+	Disks      []DiskID   `json:"disks,omitempty"`      // by slot: the one that md has there; empty: none. Left out while md has one that is not known
+	Beside     []DiskID   `json:"beside,omitempty"`     // others that md has: being filled in the place of a leg, or faulty
 	Message    string     `json:"message,omitempty"`
 }
 

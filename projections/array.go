@@ -40,9 +40,24 @@ type Array struct {
 	Fencing    json.RawMessage `json:"fencing"`
 	FencedOff  json.RawMessage `json:"fenced_off"`
 	OwnerSince *time.Time      `json:"owner_since"`
-	CreatedAt  time.Time       `json:"created_at"`
-	ChangedBy  uint64          `json:"changed_by"`
-	ChangedAt  time.Time       `json:"changed_at"`
+
+	ResyncLimitKiB int        `json:"resync_limit_kib"`
+	ResyncPaused   bool       `json:"resync_paused"`
+	SyncNeeds      *string    `json:"sync_needs"`
+	SyncRuns       *string    `json:"sync_runs"`
+	SyncBehind     *string    `json:"sync_behind"`
+	CheckWantedAt  *time.Time `json:"check_wanted_at"`
+	CheckStartedAt *time.Time `json:"check_started_at"`
+	CheckedAt      *time.Time `json:"checked_at"`
+	CheckedSectors *uint64    `json:"checked_sectors"`
+	Mismatches     *uint64    `json:"mismatches"`
+	DegradedMS     int64      `json:"degraded_ms"`
+	UnavailableAt  *time.Time `json:"unavailable_at"`
+	UnavailableMS  int64      `json:"unavailable_ms"`
+
+	CreatedAt time.Time `json:"created_at"`
+	ChangedBy uint64    `json:"changed_by"`
+	ChangedAt time.Time `json:"changed_at"`
 }
 
 // ArrayUnowned is the state of an array that no proxy may assemble. Others are those that its owner reports, and starting before it does.
@@ -58,6 +73,7 @@ var arrays = &Model{
 	Reads: []string{"array.created.v1", "array.owner_granted.v1", "array.owner_revoked.v1", "array.owner_ended.v1", "array.observed.v1", "array.path_observed.v1", "array.deleted.v1",
 		"array.leg_replacing.v1", "array.leg_replacement_cancelled.v1", "array.leg_replacement_ended.v1", "array.leg_replaced.v1",
 		"array.fencing_began.v1", "array.leg_fenced.v1", "array.leg_unfenced.v1", "array.fenced_owner_gone.v1",
+		"array.resync_set.v1", "array.sync_seen.v1", "array.resync_held.v1", "array.check_wanted.v1", "array.check_started.v1", "array.checked.v1",
 		"volume.created.v1", "volume.grown.v1", "volume.wiped.v1"},
 }
 
@@ -78,7 +94,7 @@ func arrayEvent(f *fold, e events.Event) error {
 		}
 		mib := int64(d.Extents * p.ExtentMiB)
 		f.put(arrayTable, id, &Array{ID: id, Name: d.Name, Pool: string(d.Pool), PoolName: p.Name, State: ArrayUnowned, Legs: asJSON(d.Legs), Extents: d.Extents,
-			ExtentMiB: p.ExtentMiB, StartMiB: d.StartMiB, ChunkKiB: d.ChunkKiB, SizeMiB: mib, FreeMiB: mib, CreatedAt: f.now()})
+			ExtentMiB: p.ExtentMiB, StartMiB: d.StartMiB, ChunkKiB: d.ChunkKiB, SizeMiB: mib, FreeMiB: mib, ResyncLimitKiB: events.ResyncDefaultKiB, CreatedAt: f.now()})
 		return nil
 	case events.ArrayDeleted:
 		f.delete(arrayTable, id)
@@ -87,7 +103,12 @@ func arrayEvent(f *fold, e events.Event) error {
 		return arrayReplacing(f, id, d)
 	}
 	if e.Aggregate.Kind == events.KindArray {
-		return change(f, arrayTable, id, func(a *Array) { arrayChanged(a, e.Data, f.now()) })
+		return change(f, arrayTable, id, func(a *Array) {
+			was := *a
+			arrayChanged(a, e.Data, f.now())
+			synced(a, e.Data, f.now())
+			served(&was, a, f.now())
+		})
 	}
 	return volumeTakes(f, e, func(v *Volume, extents int) error {
 		return change(f, arrayTable, v.Array, func(a *Array) {
@@ -108,6 +129,7 @@ func arrayChanged(a *Array, data events.Payload, now time.Time) {
 		epoch := d.Epoch.String()
 		a.Owner, a.OwnerName, a.Boot, a.Epoch, a.OwnerSince = known(string(d.Proxy)), known(d.ProxyName), known(d.Boot), &epoch, &now
 		a.State, a.Revoked, a.Message, a.Degraded, a.LegStates, a.CutOff = ArrayStarting, false, nil, nil, nil, nil
+		a.SyncNeeds, a.SyncRuns = nil, nil
 	case events.ArrayOwnerRevoked:
 		a.Revoked = true
 	case events.ArrayOwnerEnded:
@@ -116,6 +138,7 @@ func arrayChanged(a *Array, data events.Payload, now time.Time) {
 		}
 		a.Owner, a.OwnerName, a.Boot, a.OwnerSince = nil, nil, nil, nil // the epoch stays: it is the last one
 		a.State, a.Revoked, a.Message, a.Degraded, a.LegStates, a.Fencing = ArrayUnowned, false, nil, nil, nil, nil
+		a.SyncNeeds, a.SyncRuns = nil, nil
 	case events.ArrayLegReplacementCancelled, events.ArrayLegReplacementEnded, events.ArrayLegReplaced:
 		arrayReplaced(a, data)
 	case events.ArrayFencedOwnerGone:

@@ -17,6 +17,7 @@ type Pool struct {
 	Arrays     int       `json:"arrays"`
 	SizeMiB    int64     `json:"size_mib"`
 	FreeMiB    int64     `json:"free_mib"`
+	CheckHours int       `json:"check_every_hours"`
 	CreatedAt  time.Time `json:"created_at"`
 	ChangedBy  uint64    `json:"changed_by"`
 	ChangedAt  time.Time `json:"changed_at"`
@@ -26,7 +27,7 @@ var poolTable = newTable[Pool]("pools")
 
 var pools = &Model{
 	Kind: events.KindPool, Table: poolTable, Scope: ScopeNone, Named: "name", event: poolEvent,
-	Reads: []string{"pool.created.v1", "pool.deleted.v1", "array.created.v1", "array.deleted.v1", "volume.created.v1", "volume.grown.v1", "volume.wiped.v1"},
+	Reads: []string{"pool.created.v1", "pool.deleted.v1", "pool.check_every_set.v1", "array.created.v1", "array.deleted.v1", "volume.created.v1", "volume.grown.v1", "volume.wiped.v1"},
 }
 
 func poolEvent(f *fold, e events.Event) error {
@@ -37,7 +38,9 @@ func poolEvent(f *fold, e events.Event) error {
 		if err != nil {
 			return err
 		}
-		f.put(poolTable, id, &Pool{ID: id, Name: d.Name, Fabric: string(d.Fabric), FabricName: fabric.Name, Redundancy: d.Redundancy, ExtentMiB: d.ExtentMiB, CreatedAt: f.now()})
+		f.put(poolTable, id, &Pool{ID: id, Name: d.Name, Fabric: string(d.Fabric), FabricName: fabric.Name, Redundancy: d.Redundancy, ExtentMiB: d.ExtentMiB, CheckHours: events.CheckEveryDefaultHours, CreatedAt: f.now()})
+	case events.PoolCheckEverySet:
+		return change(f, poolTable, id, func(p *Pool) { p.CheckHours = d.Hours })
 	case events.PoolDeleted:
 		f.delete(poolTable, id)
 	case events.ArrayCreated:

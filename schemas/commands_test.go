@@ -62,6 +62,9 @@ var good = map[string][]string{
 	"host.uncordon":            {`{"host":"` + machineID + `"}`},
 	"host.stop_orphan":         {`{"host":"` + machineID + `","uuid":"` + vmID + `"}`},
 	"host.adopt_orphan":        {`{"host":"` + machineID + `","uuid":"` + bootID + `","vm":"` + vmID + `"}`},
+	"array.set_resync":         {`{"array":"` + vmID + `","limit_kib":20480,"no_limit":true,"pause":true,"resume":true}`, `{"array":"` + vmID + `","no_limit":true,"resume":true}`, `{"array":"` + vmID + `","limit_kib":0}`},
+	"array.check":              {`{"array":"` + vmID + `","stop":true}`, `{"array":"` + vmID + `"}`},
+	"pool.set":                 {`{"pool":"` + vmID + `","check_hours":0}`, `{"pool":"` + vmID + `","check_hours":8760}`},
 	"vm.create": {
 		`{"account":"` + accountID + `","name":"web1","type":"hvm","vcpus":128,"max_vcpus":128,"memory_mib":16777216,"template":"` + vmID + `","cmdline":"quiet","keys":["ssh-ed25519 AAAA a@b c"],"pool":"` + vmID + `","disk_mib":67108864}`,
 		`{"account":"` + accountID + `","name":"web1","type":"pv","vcpus":0,"memory_mib":1,"template":"` + vmID + `","cmdline":""}`,

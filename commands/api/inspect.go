@@ -10,7 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// inspect asks a host live what its hypervisor's tools say. For operators of the platform: it tells of all accounts' domains.
+// inspect asks a host live what its hypervisor's tools say, or any machine what it sees of storage. For operators of the platform: it tells of all accounts' domains.
 func (s *Service) inspect(ctx context.Context, m *nats.Msg) any {
 	u, bad := s.who(m.Subject, events.RoleRead)
 	if bad != nil {
@@ -27,7 +27,11 @@ func (s *Service) inspect(ctx context.Context, m *nats.Msg) any {
 	if err := strict(m.Data, &r); err != nil {
 		return fail(events.CodeInvalid, "%v", err)
 	}
-	row := s.cfg.Reader.Get(ctx, u, events.KindHost, events.ReadRequest{ID: string(r.Host)})
+	kind := events.KindHost
+	if r.Storage { // storage nodes and proxies are no hosts
+		kind = events.KindMachine
+	}
+	row := s.cfg.Reader.Get(ctx, u, kind, events.ReadRequest{ID: string(r.Host)})
 	if row.Error != nil {
 		return wire.InspectAnswer{Error: row.Error}
 	}

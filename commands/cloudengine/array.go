@@ -17,11 +17,11 @@ var diskColumns = []column{
 
 var poolColumns = []column{
 	field("NAME", "name"), field("FABRIC", "fabric_name"), field("COPIES", "redundancy"), field("ARRAYS", "arrays"), memory("SIZE", "size_mib"), memory("FREE", "free_mib"),
-	memory("EXTENT", "extent_mib"),
+	memory("EXTENT", "extent_mib"), field("CHECK-HOURS", "check_every_hours"),
 }
 
 var arrayColumns = []column{
-	field("NAME", "name"), field("POOL", "pool_name"), state, optional("OWNER", "owner_name"), optional("EPOCH", "epoch"), optional("DEGRADED", "degraded"),
+	field("NAME", "name"), field("POOL", "pool_name"), state, optional("OWNER", "owner_name"), optional("EPOCH", "epoch"), optional("DEGRADED", "degraded"), syncing,
 	memory("SIZE", "size_mib"), memory("FREE", "free_mib"), field("VOLUMES", "volumes"), optional("MESSAGE", "message"),
 }
 
@@ -66,7 +66,7 @@ func (a *app) poolCommand() *cobra.Command {
 	create.Flags().IntVar(&args.Redundancy, "copies", 0, "of each extent, each on another storage node; 0: 2")
 	create.Flags().IntVar(&args.ExtentMiB, "extent", 0, "size of an extent in MiB, a power of two; 0: 4")
 	must(create.MarkFlagRequired("fabric"))
-	cmd.AddCommand(list, show, create, a.actOn(actOn{
+	cmd.AddCommand(list, show, create, a.poolSet(), a.actOn(actOn{
 		kind: events.KindPool, verb: "delete", short: "Delete a pool without arrays", example: "  cloudengine pool delete gold",
 	}))
 	return cmd
@@ -76,7 +76,7 @@ func (a *app) arrayCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "array", Short: "RAID arrays over disks of several storage nodes; one proxy owns each"}
 	list := a.listCommand(events.KindArray, "arrays", arrayColumns, "state", "pool_name", "owner_name")
 	list.Example = "  cloudengine array list"
-	cmd.AddCommand(list, a.arrayShow(), a.arrayCreate(), a.arrayFailover(), a.arrayReplace(), a.arrayCancel(), a.actOn(actOn{
+	cmd.AddCommand(a.withProgress(list), a.arrayShow(), a.arrayCreate(), a.arrayFailover(), a.arrayReplace(), a.arrayCancel(), a.arrayResync(), a.arrayCheck(), a.actOn(actOn{
 		kind: events.KindArray, verb: "delete", short: "Delete an array without volumes; while it has an owner, tell that to give it up first",
 		example: "  cloudengine array delete gold1",
 	}))

@@ -16,7 +16,7 @@ import (
 
 // arrayShow draws the legs of an array: its sets of copies by storage node, then its disks.
 func (a *app) arrayShow() *cobra.Command {
-	show := a.showCommand(events.KindArray, "an array", append([]column{field("ID", "id")}, append(arrayColumns[:len(arrayColumns):len(arrayColumns)],
+	show := a.showCommand(events.KindArray, "an array", append([]column{field("ID", "id")}, append(append(arrayColumns[:len(arrayColumns):len(arrayColumns)], arraySyncFields...),
 		replacing, optional("DEGRADED-SINCE", "degraded_at"), optional("CUT-OFF-HOSTS", "cut_off"), optional("FENCING", "fencing"),
 		optional("FENCED-OFF", "fenced_off"), field("MADE", "made"), field("REVOKED", "revoked"), optional("OWNER-SINCE", "owner_since"),
 		field("CREATED", "created_at"), field("CHANGED-BY", "changed_by"))...))
@@ -38,7 +38,7 @@ func (a *app) arrayShow() *cobra.Command {
 		}
 		return a.drawLegs(ctx, c, array)
 	}
-	return show
+	return a.withProgress(show)
 }
 
 var legColumns = []column{field("SLOT", "slot"), field("NODE", "node"), field("DISK", "serial"), field("LEG", "state"), field("HEALTH", "health"), optional("EXPORT", "export")}

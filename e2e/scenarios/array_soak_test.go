@@ -23,6 +23,8 @@ func TestSoakStorage(t *testing.T) {
 		t.Run("limits", diskLimited)
 		t.Run("failover", arrayMoved)
 		t.Run("node", nodeDied)
+		t.Run("check", arrayChecked)
+		t.Run("paused", resyncPaused)
 		t.Run("frozen", proxyFrozen)
 		t.Run("cut", proxyCutOffFromUs)
 		t.Run("fenced", proxyFencedOff)

@@ -70,6 +70,7 @@ type Array struct {
 	Group      int             `json:"group"`                // of ALUA: another one on each proxy, from 1
 	To         []Peer          `json:"to"`                   // hosts
 	Volumes    []Volume        `json:"volumes,omitempty"`    // that have extents of it
+	Resync     Resync          `json:"resync,omitzero"`      // how its owner copies and compares
 
 	// Disks that follow a leg once they are full. They need no version of their own: an agent that does not know of them keeps the legs as they
 	// are, and what it writes makes the superblock of a disk that was being filled an old one.
@@ -81,6 +82,23 @@ type Replacement struct {
 	Leg
 	Want string `json:"want"` // There, or Absent: let go of it, unless it is the leg already
 }
+
+// Resync tells the owner of an array how it may copy to legs that are behind, and compare copies. An agent that does not know of it does as
+// the kernel does by itself, which harms nobody's data.
+type Resync struct {
+	LimitKiB int             `json:"limit_kib,omitempty"` // per second, at most; 0: as the kernel has it
+	Hold     string          `json:"hold,omitempty"`      // why nothing is copied or compared now; empty: it may be
+	Check    events.IntentID `json:"check,omitempty"`     // the check that is to be done, when nothing is to be copied
+}
+
+// NoLimitKiB is a limit that is none: the largest that md takes.
+const NoLimitKiB = 1<<31 - 1
+
+// Reasons to hold.
+const (
+	HoldPaused = "paused" // a human has said so
+	HoldBehind = "behind" // another array on its storage nodes is at it
+)
 
 // Leg is one disk of an array, and how it is reached.
 type Leg struct {

@@ -105,6 +105,7 @@ func (c *change) sayProxy(id events.ArrayID, a *array, fid events.FabricID, f *f
 		}
 		d.Replacements = c.replacements(f, a)
 		d.Volumes = c.volumesOf(id)
+		d.Resync = a.sync.render()
 	}
 	c.put(m, boot, document.KindArray, string(id), d)
 	a.told[m] = true

@@ -44,6 +44,7 @@ type array struct {
 	events  uint64
 	hosts   map[events.MachineID]int // that run VMs with disks on it
 	told    map[events.MachineID]bool
+	sync    syncing
 
 	replacing *replacing // nil: no leg is being replaced
 }
@@ -110,7 +111,7 @@ func (c *change) store() error {
 		s.pools[events.PoolID(id)] = d
 	case events.PoolDeleted:
 		delete(s.pools, events.PoolID(id))
-	case events.DiskGone, events.DiskExported:
+	case events.DiskGone, events.DiskExported, events.PoolCheckEverySet:
 	default:
 		if c.e.Aggregate.Kind == events.KindVolume {
 			return c.volume(events.VolumeID(id))
@@ -179,7 +180,7 @@ func (c *change) sayArraysOn(id events.FabricID) {
 func (c *change) array(id events.ArrayID) error {
 	s := &c.f.storage
 	if d, ok := c.e.Data.(events.ArrayCreated); ok {
-		s.arrays[id] = &array{data: d, hosts: map[events.MachineID]int{}, told: map[events.MachineID]bool{}}
+		s.arrays[id] = &array{data: d, sync: newSyncing(), hosts: map[events.MachineID]int{}, told: map[events.MachineID]bool{}}
 		c.sayArray(id)
 		return nil
 	}
@@ -209,6 +210,10 @@ func (c *change) array(id events.ArrayID) error {
 	case events.ArrayLegReplacing, events.ArrayLegReplacementCancelled, events.ArrayLegReplacementEnded, events.ArrayLegReplaced:
 		c.replace(id, a)
 		c.sayWipes("")
+	case events.ArraySyncSeen, events.ArrayCheckWanted, events.ArrayPathObserved:
+		return nil
+	case events.ArrayResyncSet, events.ArrayResyncHeld, events.ArrayCheckStarted, events.ArrayChecked:
+		a.sync.changed(d)
 	case events.ArrayDeleted:
 		c.unsayArray(id, a, d.Wipe)
 		delete(s.arrays, id)

@@ -8,6 +8,7 @@ CREATE TABLE pools (
   `arrays` INT NOT NULL COMMENT 'arrays in it',
   `size_mib` BIGINT NOT NULL COMMENT 'of its arrays, without copies',
   `free_mib` BIGINT NOT NULL COMMENT 'that belongs to no volume',
+  `check_every_hours` INT NOT NULL COMMENT 'hours from the end of a check of an array to the next; 0: none is scheduled',
   `created_at` DATETIME(6) NOT NULL COMMENT 'UTC',
   `changed_by` BIGINT UNSIGNED NOT NULL COMMENT 'number of the decision that last changed the row',
   `changed_at` DATETIME(6) NOT NULL COMMENT 'time of that decision, UTC',

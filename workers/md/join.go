@@ -176,7 +176,9 @@ func (k *Kernel) add(ctx context.Context, a Array, dev string, slot int) (err er
 	if err := set(a.Name, "sync_action", "frozen"); err != nil {
 		return fmt.Errorf("add %s to %s: freeze it: %w", dev, a.Name, err)
 	}
-	defer func() { err = errors.Join(err, k.Thaw(ctx, a.Name)) }()
+	if a.SyncAction != ActionFrozen { // else it shall stay so
+		defer func() { err = errors.Join(err, k.Thaw(ctx, a.Name)) }()
+	}
 	if err := mdadm(ctx, "--manage", a.Path(), "--failfast", "--add", "/dev/"+dev); err != nil {
 		return fmt.Errorf("add %s to %s: %w", dev, a.Name, err)
 	}

@@ -36,6 +36,7 @@ type Array struct {
 	Degraded   int
 	SyncAction string // idle, resync, recover, check, repair, reshape, frozen
 	SyncDone   int    // per mille
+	Sync       Sync
 	Members    []Member
 	Holders    []string // dm devices and the like on top of it
 }
@@ -163,6 +164,7 @@ func readArray(dir string) (Array, error) {
 	a.ChunkKiB = first(r.maybe("md/chunk_size")) >> 10
 	a.Degraded, a.SyncAction = first(r.maybe("md/degraded")), r.maybe("md/sync_action")
 	a.SyncDone = perMille(r.maybe("md/sync_completed"))
+	a.Sync = readSync(r)
 	a.UUID = r.maybe("md/uuid")
 	if a.UUID == "00000000-0000-0000-0000-000000000000" {
 		a.UUID = ""

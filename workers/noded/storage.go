@@ -63,7 +63,11 @@ type described[O any] struct{ storer[O] }
 
 // Describe says what is reported.
 func (d described[O]) Describe(docs []desired.Document, seen O, busy map[events.Ref]bool) workers.Snapshot {
-	return workers.Snapshot{Storage: d.Report(docs, seen, busy)}
+	r := d.Report(docs, seen, busy)
+	for i := range r.Arrays { // they change with each look: they are told to who asks
+		r.Arrays[i].SyncKiB, r.Arrays[i].SyncETA = 0, 0
+	}
+	return workers.Snapshot{Storage: r}
 }
 
 // addLoop makes a loop for a worker. published is called after each look; it may be nil.

@@ -51,8 +51,8 @@ func (w *Worker) Apply(ctx context.Context, s workers.Step) error {
 func (w *Worker) applyToRunning(ctx context.Context, id events.ArrayID, s workers.Step) error {
 	name, dev := s.Params["md"], s.Params["dev"]
 	switch s.Kind {
-	case stepThaw:
-		return w.Arrays.Thaw(ctx, name)
+	case stepThaw, stepFreeze, stepSpeed, stepCheck:
+		return w.sync(ctx, id, s)
 	case stepFail:
 		return w.Arrays.Fail(ctx, name, dev)
 	case stepRemove:

@@ -135,19 +135,13 @@ func (p *planner) mayOverwrite(all []md.Candidate) bool {
 
 // members keeps md's members: what does not answer is failed, what is faulty removed, what came back joined.
 func (p *planner) members() {
-	a := p.v.arrays[0]
-	if a.SyncAction == "frozen" {
-		for _, m := range a.Members {
-			if m.Slot < 0 && !m.Is("faulty") { // md would take it into any slot that is free
-				p.do(stepRemove, "a join was cut off before it had a slot", "md", a.Name, "dev", m.Dev)
-			}
-		}
-		p.do(stepThaw, "a join was cut off", "md", a.Name)
-	}
+	a, before := p.v.arrays[0], len(p.steps)
 	for _, m := range a.Members {
 		switch {
 		case m.Is("faulty"):
 			p.do(stepRemove, "it is faulty", "md", a.Name, "dev", m.Dev)
+		case a.SyncAction == md.ActionFrozen && m.Slot < 0 && !p.v.waits(m.Dev): // md would take it into any slot that is free
+			p.do(stepRemove, "a join was cut off before it had a slot", "md", a.Name, "dev", m.Dev)
 		case p.v.dead(m.Dev) && m.Slot >= 0 && a.Spare(m.Slot):
 			p.do(stepFail, "it does not answer", "md", a.Name, "dev", m.Dev)
 		}
@@ -158,6 +152,14 @@ func (p *planner) members() {
 			p.rejoin(a, l)
 		}
 	}
+	p.sync(a, len(p.steps) > before)
+}
+
+// waits says of a member without a slot that it is a leg that came back while the array was frozen: its superblock says which slot md gives it
+// at the thaw. While that cannot be read it counts as one.
+func (v view) waits(dev string) bool {
+	l := v.leg(dev)
+	return l != nil && (l.super.Err != nil && errors.Is(l.super.Err, errSlow) || l.super.Err == nil && l.super.UUID == string(v.id) && l.super.Slot() == l.Slot)
 }
 
 // rejoin puts a leg back whose slot is empty.

@@ -91,9 +91,7 @@ func (p *planner) owner(r *events.ArrayReport) {
 	}
 	r.Degraded = a.Degraded
 	r.Disks, r.Beside = v.members(a)
-	if a.SyncAction != "idle" {
-		r.Sync, r.SyncDone = a.SyncAction, a.SyncDone
-	}
+	v.describeSync(r, p.seen)
 	var settled bool
 	if r.Events, settled = v.events(); !settled {
 		p.note("superblocks are being written")

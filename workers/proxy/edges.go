@@ -80,6 +80,9 @@ type Arrays interface {
 	Join(ctx context.Context, name, dev string, slot int) error
 	Replace(ctx context.Context, name, dev string, slot int) error
 	Thaw(ctx context.Context, name string) error
+	Freeze(ctx context.Context, name string) error
+	SetSpeed(ctx context.Context, name string, limitKiB int) error
+	Check(ctx context.Context, name string) error
 }
 
 // Mapper is device-mapper (workers/dm).

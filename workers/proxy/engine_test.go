@@ -159,6 +159,9 @@ func (e *engine) checkReport(r events.ArrayReport) {
 		e.w.complain("it is told that array %s is %s", r.Array, r.State)
 	}
 	a, ok := e.current()
+	if r.Checked != "" && (e.w.ended == 0 || !ok || r.Checked != a.Resync.Check) {
+		e.w.complain("it is told that check %s is done, and %d are", r.Checked, e.w.ended)
+	}
 	if r.State == events.ArrayActive {
 		if !ok || a.Want != desired.Active || r.Epoch != a.Epoch || len(e.w.arrays) != 1 {
 			e.w.complain("it is told that array %s is active under %s", r.Array, r.Epoch)

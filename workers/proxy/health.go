@@ -12,6 +12,7 @@ import (
 const DefaultProbe = 2 * time.Second
 
 // Run looks at md's state and at the legs of the arrays that run, each time after every, and wakes the loop when something is not as before.
+// What the kernel tells of md by itself is seen at once: see watch.
 // It waits for what it has begun. every 0 is DefaultProbe.
 func (w *Worker) Run(ctx context.Context, every time.Duration) error {
 	w.init()
@@ -19,6 +20,9 @@ func (w *Worker) Run(ctx context.Context, every time.Duration) error {
 		every = DefaultProbe
 	}
 	defer w.Wait()
+	watching := make(chan error, 1)
+	go func() { watching <- w.watch(ctx, every) }()
+	defer func() { <-watching }() // ctx has ended
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	last := ""

@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -24,7 +25,7 @@ const (
 func (w *Worker) Observe(ctx context.Context) (Observed, error) {
 	w.init()
 	o := Observed{Boot: w.Boot, Fetches: w.Fetch != nil, Supers: map[string]Super{}, Records: map[events.ArrayID]RecordRead{},
-		Zeroed: map[string]int{}, Floor: map[events.ArrayID]uint64{}}
+		Zeroed: map[string]int{}, Floor: map[events.ArrayID]uint64{}, Checks: map[events.ArrayID]events.IntentID{}}
 	arrays, err := w.Arrays.Arrays(w.Root)
 	if err != nil {
 		return Observed{}, err
@@ -61,6 +62,7 @@ func (w *Worker) Observe(ctx context.Context) (Observed, error) {
 	for id, n := range w.floor {
 		o.Floor[id] = n
 	}
+	maps.Copy(o.Checks, w.checks)
 	return o, nil
 }
 
@@ -196,6 +198,7 @@ func (w *Worker) forget(id events.ArrayID) {
 			w.dropFill(k)
 		}
 	}
+	delete(w.checks, id)
 	c := w.records[id]
 	c.stale, c.device = true, ""
 	w.records[id] = c

@@ -23,11 +23,12 @@ type Observed struct {
 	LUNs     []LUN
 	Supers   map[string]Super // by kernel name of a LUN
 	Records  map[events.ArrayID]RecordRead
-	Zeroed   map[string]int            // extents of what is being zeroed that are done, by progress key
-	Fills    map[string]Fill           // how far volumes are filled, by progress key
-	Floor    map[events.ArrayID]uint64 // event count that was seen in this boot
-	Ages     map[string]time.Duration  // how long what a key names has been so
-	Fetches  bool                      // blobs can be had
+	Zeroed   map[string]int                     // extents of what is being zeroed that are done, by progress key
+	Fills    map[string]Fill                    // how far volumes are filled, by progress key
+	Floor    map[events.ArrayID]uint64          // event count that was seen in this boot
+	Ages     map[string]time.Duration           // how long what a key names has been so
+	Fetches  bool                               // blobs can be had
+	Checks   map[events.ArrayID]events.IntentID // that were begun by this process
 }
 
 // MD is an md array and whose it is.

@@ -33,6 +33,9 @@ const (
 	stepRecord   = "record"   // make LVM's volume group
 	stepOpen     = "open"     // lead the front to the array
 	stepThaw     = "thaw"     // let md recover again
+	stepFreeze   = "freeze"   // let md copy and compare nothing
+	stepSpeed    = "speed"    // bound what md copies and compares
+	stepCheck    = "check"    // begin to compare all copies
 	stepFail     = "fail"     // a member
 	stepRemove   = "remove"   // a faulty member
 	stepJoin     = "join"     // a leg to its slot

@@ -26,6 +26,7 @@ type plane struct {
 	volumes []desired.Volume
 	ready   map[events.VolumeID]int // extents
 	serial  int
+	resync  desired.Resync
 
 	replacing       *replacing
 	replaced, ended int
@@ -35,7 +36,7 @@ type plane struct {
 func (p *plane) render() {
 	a := p.doc(p.want, p.epoch)
 	if p.want == desired.Active {
-		a.Create, a.MinEvents = !p.made, p.known
+		a.Create, a.MinEvents, a.Resync = !p.made, p.known, p.resync
 		a.Replacements = p.replacements()
 		for _, v := range p.volumes {
 			v.Keep = p.ready[v.Volume]
@@ -136,7 +137,7 @@ func (p *plane) free(t *rapid.T) []events.Segment {
 }
 
 func (p *plane) change(t *rapid.T) {
-	switch rapid.SampledFrom([]string{"grant", "revoke", "again", "absent", "silent", "create", "grow", "delete", "elsewhere", "replace", "replace", "cancel"}).Draw(t, "change") {
+	switch rapid.SampledFrom([]string{"grant", "revoke", "again", "absent", "silent", "create", "grow", "delete", "elsewhere", "replace", "replace", "cancel", "hold", "go on", "check"}).Draw(t, "change") {
 	case "grant":
 		if p.want != desired.Active && p.given {
 			p.want, p.epoch, p.given = desired.Active, p.epoch+1, false
@@ -169,6 +170,13 @@ func (p *plane) change(t *rapid.T) {
 		p.replace(t)
 	case "cancel":
 		p.cancel()
+	case "hold":
+		p.resync.Hold = desired.HoldBehind
+	case "go on":
+		p.resync.Hold = ""
+	case "check":
+		p.serial++
+		p.resync.Check = events.IntentID(fmt.Sprint("c", p.serial))
 	}
 	p.render()
 }
@@ -192,7 +200,7 @@ func (p *plane) elsewhere() {
 
 func (p *plane) disturb(t *rapid.T) {
 	p.w.fail = nil
-	switch rapid.IntRange(0, 7).Draw(t, "disturb") {
+	switch rapid.IntRange(0, 9).Draw(t, "disturb") {
 	case 0:
 		p.w.killIn, p.w.after = rapid.IntRange(1, 10).Draw(t, "at"), rapid.Bool().Draw(t, "after")
 	case 1:
@@ -222,6 +230,8 @@ func (p *plane) disturb(t *rapid.T) {
 		}
 	case 5:
 		p.clock.now = p.clock.now.Add(12 * time.Second)
+	case 6:
+		p.w.checkEnds(0)
 	}
 }
 
@@ -251,6 +261,7 @@ func TestAnyHistory(t *testing.T) {
 		for _, d := range w.disks {
 			d.there = true
 		}
+		p.resync.Hold = ""
 		p.render()
 		p.settle(t)
 		p.believe(t)
@@ -268,6 +279,15 @@ func (p *plane) final(t *rapid.T) {
 	}
 	if p.want != desired.Active {
 		return
+	}
+	if p.resync.Check != "" { // it is under way, or done
+		if p.w.checkEnds(8); r.Sync != events.SyncCheck && r.Checked != p.resync.Check {
+			t.Fatalf("check %s: report %+v", p.resync.Check, r)
+		}
+		p.settle(t)
+		if r = p.last[arrayID]; r.Checked != p.resync.Check {
+			t.Fatalf("check %s is done: report %+v", p.resync.Check, r)
+		}
 	}
 	if p.w.exports[arrayID].State != proxy.ExportActive || r.Degraded != 0 {
 		t.Fatalf("report %+v, exports %+v", r, p.w.exports)

@@ -33,8 +33,8 @@ func newReplacing(t *testing.T) (*engine, *disk) {
 	return e, d
 }
 
-// until passes until a disk is the leg in slot 0, alone.
-func (e *engine) until(t *testing.T, d *disk) events.ArrayReport {
+// replacedBy passes until a disk is the leg in slot 0, alone.
+func (e *engine) replacedBy(t *testing.T, d *disk) events.ArrayReport {
 	t.Helper()
 	for range 60 {
 		_, _ = e.pass()
@@ -83,7 +83,7 @@ func TestReplaceALegThatIsGone(t *testing.T) {
 	_, _ = e.pass()
 	_, _ = e.pass()
 	e.say(e.doc(desired.Active, 1, replaces(0, d, desired.There)))
-	if r := e.until(t, d); r.Degraded != 0 {
+	if r := e.replacedBy(t, d); r.Degraded != 0 {
 		t.Fatalf("report %+v", r)
 	}
 	old.there = true
@@ -118,7 +118,7 @@ func TestReplaceByADiskThatCannotBeHad(t *testing.T) {
 			_, _ = e.pass()
 		}
 		e.w.disks[0].there = true
-		if r := e.until(t, e.w.disks[0]); r.Degraded != 0 {
+		if r := e.replacedBy(t, e.w.disks[0]); r.Degraded != 0 {
 			t.Fatalf("%s: the leg is back: %+v", why, r)
 		}
 	}
@@ -145,7 +145,7 @@ func TestACancelledReplacement(t *testing.T) {
 		t.Fatalf("report %+v", r)
 	}
 	e.say(e.doc(desired.Active, 1, replaces(0, d, desired.There)))
-	e.until(t, d)
+	e.replacedBy(t, d)
 	e.say(e.doc(desired.Active, 1, replaces(0, d, desired.Absent)))
 	if r := e.want(t, events.ArrayActive); r.Disks[0] != d.id() || r.Degraded != 0 {
 		t.Fatalf("it is the leg already: %+v", r)
@@ -169,7 +169,7 @@ func TestReplaceIsKilledAnywhere(t *testing.T) {
 			e.want(t, events.ArrayStandby)
 			e.say(e.doc(desired.Active, 2, replaces(0, d, desired.There)))
 		}
-		r := e.until(t, d)
+		r := e.replacedBy(t, d)
 		if r.Degraded != 0 || len(e.w.arrays[0].Members) != 4 || e.w.exports[arrayID].State != proxy.ExportActive {
 			t.Fatalf("killed at %d: %+v, md has %+v", killAt, r, e.w.arrays[0].Members)
 		}

@@ -40,6 +40,7 @@ type Worker struct {
 	zeroed  map[string]int
 	fills   map[string]*filling // by progress key
 	records map[events.ArrayID]cached
+	checks  map[events.ArrayID]events.IntentID // that were begun
 }
 
 // cached is what was read of records, and from which device.
@@ -54,6 +55,7 @@ func (w *Worker) init() {
 	w.once.Do(func() {
 		w.ages, w.floor, w.zeroed = map[string]time.Time{}, map[events.ArrayID]uint64{}, map[string]int{}
 		w.fills = map[string]*filling{}
+		w.checks = map[events.ArrayID]events.IntentID{}
 		w.records = map[events.ArrayID]cached{}
 		if w.Arrays == nil {
 			w.Arrays = &md.Kernel{}

@@ -43,6 +43,7 @@ type world struct {
 	version  int
 	filling  map[string]int // by device: looks until it is a leg
 	looks    int            // that filling takes, at least 4
+	waiting  map[string]int // slots of members that joined a frozen array
 
 	mayAssemble func(id string, members []md.Candidate) string // why not, or nothing
 	mayZero     func(id events.ArrayID, extent int) string
@@ -50,6 +51,8 @@ type world struct {
 
 	file  string // what the bytes of the array are kept in; empty: they are not
 	fetch proxy.Fetch
+
+	checks, ended int // checks that md began, and that it did to their end
 
 	killIn int // calls until the agent dies; 0: it does not
 	after  bool
@@ -68,7 +71,7 @@ const (
 
 func newWorld(nodes, each int) *world {
 	w := &world{sessions: map[proxy.Node]bool{}, exports: map[events.ArrayID]proxy.Export{}, records: map[events.ArrayID]*proxy.Record{},
-		data: map[events.ArrayID][]string{}, filling: map[string]int{}, looks: 5, minor: 10}
+		data: map[events.ArrayID][]string{}, filling: map[string]int{}, looks: 5, minor: 10, waiting: map[string]int{}}
 	for i := range nodes * each {
 		n := i % nodes
 		w.disks = append(w.disks, &disk{naa: fmt.Sprintf("6001405%025d", i), there: true, slot: i,

@@ -34,6 +34,9 @@ func (w *world) update(a *md.Array) {
 			a.Degraded++
 		}
 	}
+	if a.Degraded > 0 && a.SyncAction == md.ActionCheck {
+		a.SyncAction = md.ActionIdle // and sync_max stays
+	}
 	number := func(dev string) int { return slices.Index(w.disks, w.disk(dev)) }
 	for _, m := range a.Members {
 		if m.Slot >= 0 && !m.Is("faulty") {
@@ -167,11 +170,18 @@ func (w arrays) Join(_ context.Context, name, dev string, slot int) error {
 			w.complain("a foreign member is joined")
 		}
 		s := *w.disk(a.InSlot(slot ^ 1).Dev).super
+		if a.SyncAction == md.ActionFrozen { // it is put into its slot when the array is thawed
+			n := slices.Index(w.disks, d)
+			s.Roles, s.DevNumber = append(slices.Clone(s.Roles), slices.Repeat([]uint16{0xfffe}, max(0, len(w.disks)-len(s.Roles)))...), n
+			s.Roles[n] = uint16(slot)
+			d.super, d.version = &s, -1
+			a.Members = append(a.Members, md.Member{Dev: dev, Slot: -1, States: []string{"spare"}})
+			w.waiting[dev] = slot
+			return nil
+		}
 		d.super, d.version = &s, w.version
 		a.Members = append(a.Members, md.Member{Dev: dev, Slot: slot, States: []string{"in_sync"}})
 		w.update(a)
 		return nil
 	})
 }
-
-func (w arrays) Thaw(context.Context, string) error { return nil }

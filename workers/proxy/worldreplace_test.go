@@ -50,7 +50,7 @@ func (w *world) fill() {
 		a := &w.arrays[i]
 		for j := range a.Members {
 			m := &a.Members[j]
-			if w.filling[m.Dev] <= 0 || m.Is("faulty") || !w.seen(w.disk(m.Dev)) {
+			if a.SyncAction == md.ActionFrozen || w.filling[m.Dev] <= 0 || m.Is("faulty") || !w.seen(w.disk(m.Dev)) {
 				continue
 			}
 			w.filling[m.Dev]--

@@ -26,6 +26,18 @@ func (c *Client) Usage(ctx context.Context, host events.MachineID) (wire.Usage, 
 	return *a.Usage, nil
 }
 
+// Storage asks a machine live what it sees of storage. For operators of the platform.
+func (c *Client) Storage(ctx context.Context, machine events.MachineID) (events.StorageReport, error) {
+	a, err := c.inspect(ctx, wire.InspectRequest{Host: machine, Storage: true})
+	if err == nil && a.Storage == nil {
+		err = fmt.Errorf("machine %s did not tell what it sees of storage", machine)
+	}
+	if err != nil {
+		return events.StorageReport{}, err
+	}
+	return *a.Storage, nil
+}
+
 func (c *Client) inspect(ctx context.Context, r wire.InspectRequest) (wire.InspectAnswer, error) {
 	var a wire.InspectAnswer
 	host := r.Host

@@ -38,6 +38,10 @@ func TestRaisedAndOver(t *testing.T) {
 		{events.KindVM, events.VMGrantEnded{Proof: events.ProofOverride}, "-unknown/vm/x1 !override/vm/x1/0.0"},
 		{events.KindVM, events.VMDeleted{}, "-unknown/vm/x1 -stale_domain/vm/x1"},
 		{events.KindVM, events.VMCreated{}, ""},
+		{events.KindArray, events.ArrayChecked{Complete: true, Mismatches: 128}, "+mismatch/array/x1"},
+		{events.KindArray, events.ArrayChecked{Complete: true}, "-mismatch/array/x1"},
+		{events.KindArray, events.ArrayChecked{Mismatches: 128}, ""},
+		{events.KindArray, events.ArrayDeleted{}, "-mismatch/array/x1"},
 		{events.KindVM, events.Unknown{Type: "vm.future.v9"}, ""},
 	} {
 		m := message(7, c.kind, c.data)

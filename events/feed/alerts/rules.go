@@ -30,6 +30,7 @@ const (
 	RuleParked        = "parked"        // events that could not be applied
 	RuleDisk          = "disk"          // a disk fills up
 	RuleStopped       = "stopped"       // nothing is decided any more
+	RuleMismatch      = "mismatch"      // copies of an array differ
 )
 
 // Change is what an event, or a measure, says about one alert: it is raised, or it is over.
@@ -64,7 +65,8 @@ const Subjects = "feed.log.*.log_opened_v1,feed.machine.*.machine_silent_v1,feed
 	"feed.machine.*.machine_enrolled_v1,feed.machine.*.machine_removed_v1,feed.machine.*.machine_contradicted_v1," +
 	"feed.machine.*.machine_bmc_checked_v1,feed.host.*.host_orphan_found_v1,feed.host.*.host_orphan_gone_v1," +
 	"feed.vm.*.vm_stale_domain_found_v1,feed.vm.*.vm_stale_domain_ended_v1,feed.vm.*.vm_became_unknown_v1," +
-	"feed.vm.*.vm_became_known_v1,feed.vm.*.vm_grant_ended_v1,feed.vm.*.vm_deleted_v1"
+	"feed.vm.*.vm_became_known_v1,feed.vm.*.vm_grant_ended_v1,feed.vm.*.vm_deleted_v1," +
+	"feed.array.*.array_checked_v1,feed.array.*.array_deleted_v1"
 
 // Of says what an event raises and ends. It follows from the event alone.
 func Of(m events.FeedMessage) []Change {
@@ -126,7 +128,22 @@ func judge(p events.Payload) []Change {
 	case events.VMDeleted:
 		return over("the VM was deleted", RuleUnknown, RuleStaleDomain)
 	}
-	return judgeMachine(p)
+	return append(judgeMachine(p), judgeArray(p)...)
+}
+
+func judgeArray(p events.Payload) []Change {
+	switch d := p.(type) {
+	case events.ArrayChecked:
+		switch {
+		case d.Complete && d.Mismatches > 0:
+			return raise(RuleMismatch, Critical, "a check found copies that differ, in pieces of %d sectors together: which copy is right nobody knows", d.Mismatches)
+		case d.Complete:
+			return over("a later check found no difference", RuleMismatch)
+		}
+	case events.ArrayDeleted:
+		return over("the array was deleted", RuleMismatch)
+	}
+	return nil
 }
 
 func judgeMachine(p events.Payload) []Change {
