@@ -22,6 +22,7 @@ func TestSoakStorage(t *testing.T) {
 	}, func() {
 		t.Run("failover", arrayMoved)
 		t.Run("node", nodeDied)
+		t.Run("leg", legReplaced)
 		t.Run("frozen", proxyFrozen)
 		t.Run("cut", proxyCutOffFromUs)
 		t.Run("both", bothProxiesDied)
