@@ -23,6 +23,7 @@ func TestSoakStorage(t *testing.T) {
 		t.Run("limits", diskLimited)
 		t.Run("failover", arrayMoved)
 		t.Run("node", nodeDied)
+		t.Run("leg", legReplaced)
 		t.Run("check", arrayChecked)
 		t.Run("paused", resyncPaused)
 		t.Run("frozen", proxyFrozen)

@@ -28,6 +28,7 @@ CREATE TABLE machines (
   `memory_mib` INT NULL COMMENT 'from its inventory, MiB',
   `inventory` JSON NULL COMMENT 'what it is made of',
   `storage_ready` BOOLEAN NULL COMMENT 'this boot has reported its storage completely; NULL: it has not, or has none',
+  `draining` BOOLEAN NOT NULL COMMENT 'a storage node whose disks are not chosen: its legs move to others',
   `contradiction` MEDIUMTEXT NULL COMMENT 'what claimed to be this machine, or what it reported that cannot be',
   `created_at` DATETIME(6) NOT NULL COMMENT 'UTC',
   `changed_by` BIGINT UNSIGNED NOT NULL COMMENT 'number of the decision that last changed the row',

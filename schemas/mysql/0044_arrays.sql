@@ -13,6 +13,7 @@ CREATE TABLE arrays (
   `degraded` INT NULL COMMENT 'legs that are missing',
   `legs` JSON NOT NULL COMMENT 'disk and storage node by slot',
   `leg_states` JSON NULL COMMENT 'by slot, as the owner sees them',
+  `replacing` JSON NULL COMMENT 'leg that is being replaced: slot, old and new disk; NULL: none',
   `extents` INT NOT NULL COMMENT 'that volumes can have',
   `extent_mib` INT NOT NULL COMMENT 'size of one',
   `start_mib` INT NOT NULL COMMENT 'where the first begins',
