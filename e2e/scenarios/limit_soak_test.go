@@ -51,7 +51,9 @@ func diskLimited(t *testing.T) {
 // loadRate gives MiB/s over so many ticks of the guest, of which the first begins after this was called and a tick has passed.
 func loadRate(t *testing.T, vm string, ticks int) float64 {
 	t.Helper()
-	said := func() [][]string { return loadRead.FindAllStringSubmatch(must(t, "vm", "console", vm, "--bytes", "65536"), -1) }
+	said := func() [][]string {
+		return loadRead.FindAllStringSubmatch(must(t, "vm", "console", vm, "--bytes", "65536"), -1)
+	}
 	from, all := len(said())+1, [][]string(nil) // what changed may have changed within a tick
 	eventually(t, 3*time.Minute, "its guest reads on", func() (bool, string) {
 		all = said()
