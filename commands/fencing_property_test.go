@@ -10,10 +10,10 @@ import (
 )
 
 // TestI2RandomFencing: storage nodes and proxies hear documents, report, fall silent and boot anew in any order, reports come late and again, and
-// the array is moved, with and without fencing. At no moment a proxy that is not the owner, and has the array running, reaches a leg of it. The
+// the array is moved, with and without fencing, and legs are replaced meanwhile. At no moment a proxy that is not the owner, and has the array running, reaches a leg of it. The
 // audit says the same of the log.
 func TestI2RandomFencing(t *testing.T) {
-	ended := 0
+	ended, replaced := 0, 0
 	rapid.Check(t, func(rt *rapid.T) {
 		h := newFencingHistory(t)
 		for range rapid.IntRange(20, 150).Draw(rt, "steps") {
@@ -28,6 +28,9 @@ func TestI2RandomFencing(t *testing.T) {
 				if x, ok := e.Data.(events.ArrayOwnerEnded); ok && x.Proof == events.ProofFenced {
 					ended++
 				}
+				if _, ok := e.Data.(events.ArrayLegReplaced); ok {
+					replaced++
+				}
 			}
 		}
 		if b := a.Broken(); len(b) > 0 {
@@ -35,10 +38,10 @@ func TestI2RandomFencing(t *testing.T) {
 		}
 		h.settle(rt)
 	})
-	if ended == 0 {
-		t.Fatal("nobody was fenced off in any history")
+	if ended == 0 || replaced == 0 {
+		t.Fatalf("in all histories %d were fenced off and %d legs replaced", ended, replaced)
 	}
-	t.Logf("%d grants ended by fencing", ended)
+	t.Logf("%d grants ended by fencing, %d legs were replaced", ended, replaced)
 }
 
 // exportDoc is what the document of a leg says, and when it came to say that.
@@ -65,6 +68,7 @@ type fencingHistory struct {
 	tells map[events.MachineID]proxyDoc
 	given map[events.DiskID]exportDoc   // what is really given
 	runs  map[events.MachineID]proxyDoc // what really runs, or was given up
+	slots []events.DiskID               // what md has by slot, wherever it runs
 	late  []func()                      // reports that are under way
 	boots map[events.MachineID]string   // the real ones
 }
@@ -74,6 +78,9 @@ func newFencingHistory(t *testing.T) *fencingHistory {
 		given: map[events.DiskID]exportDoc{}, runs: map[events.MachineID]proxyDoc{}, boots: map[events.MachineID]string{}}
 	for id, m := range h.w.s.machines {
 		h.boots[id] = m.Boot
+	}
+	for _, l := range h.w.arr().Data.Legs {
+		h.slots = append(h.slots, l.Disk)
 	}
 	h.render()
 	for _, n := range []string{"n1", "n2"} {
@@ -91,13 +98,18 @@ func (h *fencingHistory) render() {
 	if a.Owner != nil {
 		h.last = a.Owner.Epoch
 	}
-	for _, l := range a.Data.Legs {
-		d := exportDoc{boot: h.w.s.machines[l.Node].Boot, epoch: h.last, at: now}
+	for disk := range h.legs {
+		if x := h.w.s.storage.disks[disk]; x.Array != a.ID {
+			delete(h.legs, disk) // it is to be wiped
+		}
+	}
+	for _, x := range h.w.s.legDisks(a) {
+		d := exportDoc{boot: h.w.s.machines[x.Data.Node].Boot, epoch: h.last, at: now}
 		if a.Owner != nil && a.fencing == nil {
 			d.to = a.Owner.Proxy
 		}
-		if have := h.legs[l.Disk]; have.boot != d.boot || have.epoch != d.epoch || have.to != d.to {
-			h.legs[l.Disk] = d
+		if have := h.legs[x.ID]; have.boot != d.boot || have.epoch != d.epoch || have.to != d.to {
+			h.legs[x.ID] = d
 		}
 	}
 	for _, p := range []string{"p1", "p2"} {
@@ -113,9 +125,23 @@ func (h *fencingHistory) render() {
 
 // obey lets a storage node do what its documents say.
 func (h *fencingHistory) obey(node string) {
-	for _, l := range h.w.arr().Data.Legs {
-		if l.Node == h.w.host(node) && h.legs[l.Disk].boot == h.boots[l.Node] {
-			h.given[l.Disk] = h.legs[l.Disk]
+	for _, x := range h.w.s.storage.disks {
+		switch d, ok := h.legs[x.ID]; {
+		case x.Data.Node != h.w.host(node):
+		case !ok:
+			delete(h.given, x.ID)
+		case d.boot == h.boots[x.Data.Node]:
+			h.given[x.ID] = d
+		}
+	}
+}
+
+// filled lets md have the new disk in the place of a leg, if its owner reaches both.
+func (h *fencingHistory) filled() {
+	for _, p := range sortedKeys(h.runs) {
+		r := h.w.arr().replacing
+		if d := h.runs[p]; r != nil && d.active && d.at.Compare(r.Since) >= 0 && h.given[r.New].to == p && h.given[r.Old].to == p {
+			h.slots[r.Slot] = r.New
 		}
 	}
 }
@@ -130,9 +156,9 @@ func (h *fencingHistory) follow(proxy string) {
 // says makes a report of what is so now. It is delivered at any time, perhaps again.
 func (h *fencingHistory) says(name string) func() {
 	m, r := h.w.host(name), events.StorageReport{}
-	for _, l := range h.w.arr().Data.Legs {
-		if d, ok := h.given[l.Disk]; ok && l.Node == m {
-			x := events.ExportReport{Disk: l.Disk, Array: h.w.arr().ID, Epoch: d.epoch, Generation: d.at, State: events.ExportThere}
+	for _, disk := range sortedKeys(h.given) {
+		if d := h.given[disk]; h.w.s.storage.disks[disk].Data.Node == m {
+			x := events.ExportReport{Disk: disk, Array: h.w.arr().ID, Epoch: d.epoch, Generation: d.at, State: events.ExportThere}
 			if d.to != "" {
 				x.To = []events.MachineID{d.to}
 			}
@@ -142,7 +168,7 @@ func (h *fencingHistory) says(name string) func() {
 	if d, ok := h.runs[m]; ok {
 		x := events.ArrayReport{Array: h.w.arr().ID, Epoch: d.epoch, Generation: d.at, State: events.ArrayStandby, Made: true}
 		if d.active {
-			x.State = events.ArrayActive
+			x.State, x.Legs, x.Disks = events.ArrayActive, []string{"in_sync", "in_sync", "in_sync", "in_sync"}, slices.Clone(h.slots)
 		}
 		r.Arrays = append(r.Arrays, x)
 	}
@@ -154,9 +180,9 @@ func (h *fencingHistory) says(name string) func() {
 func (h *fencingHistory) anew(name string) {
 	m := h.w.host(name)
 	delete(h.runs, m)
-	for _, l := range h.w.arr().Data.Legs {
-		if l.Node == m {
-			delete(h.given, l.Disk)
+	for disk := range h.given {
+		if h.w.s.storage.disks[disk].Data.Node == m {
+			delete(h.given, disk)
 		}
 	}
 	h.w.boot(name, 2000)
@@ -167,7 +193,7 @@ func (h *fencingHistory) step(rt *rapid.T) {
 	w := h.w
 	name := rapid.SampledFrom([]string{"n1", "n2", "p1", "p2"}).Draw(rt, "name")
 	m := w.s.machines[w.host(name)]
-	switch rapid.IntRange(0, 13).Draw(rt, "what") {
+	switch rapid.IntRange(0, 16).Draw(rt, "what") {
 	case 0, 1:
 		h.obey(name)
 	case 2:
@@ -191,6 +217,24 @@ func (h *fencingHistory) step(rt *rapid.T) {
 	case 13:
 		h.anew(name)
 		w.storage(name, events.StorageReport{Complete: true, Disks: w.disksOf(name)})
+	case 14:
+		w.replace(rapid.IntRange(0, 3).Draw(rt, "slot"), "")
+	case 15: // begun, and filled at once
+		w.replace(rapid.IntRange(0, 3).Draw(rt, "slot"), "")
+		h.render()
+		for _, n := range []string{"n1", "n2"} {
+			h.obey(n)
+		}
+		for _, p := range []string{"p1", "p2"} {
+			h.follow(p)
+			h.filled()
+			h.says(p)()
+		}
+	case 16:
+		h.obey("n1")
+		h.obey("n2")
+		h.follow(name)
+		h.filled()
 	}
 }
 
@@ -202,9 +246,9 @@ func (h *fencingHistory) check(rt *rapid.T) {
 		if !d.active || o != nil && o.Proxy == p && o.Epoch == d.epoch {
 			continue
 		}
-		for _, l := range h.w.arr().Data.Legs {
+		for _, l := range h.w.arr().disks() {
 			if h.given[l.Disk].to == p {
-				rt.Fatalf("%s runs the array under epoch %s and reaches leg %d; the owner is %+v", h.w.nameOf(p), d.epoch, l.Slot, o)
+				rt.Fatalf("%s runs the array under epoch %s and reaches disk %s of leg %d; the owner is %+v", h.w.nameOf(p), d.epoch, l.Disk, l.Slot, o)
 			}
 		}
 	}
