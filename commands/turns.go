@@ -37,13 +37,13 @@ func (s *State) turns() []job {
 	taken := map[events.MachineID]events.ArrayID{}
 	for i := range jobs {
 		j := &jobs[i]
-		for _, l := range j.array.Data.Legs {
+		for _, l := range j.array.disks() {
 			if other, ok := taken[s.nodeOf(l)]; ok && j.after == "" {
 				j.after = other
 			}
 		}
 		j.goes = j.after == ""
-		for _, l := range j.array.Data.Legs {
+		for _, l := range j.array.disks() {
 			if _, ok := taken[s.nodeOf(l)]; !ok {
 				taken[s.nodeOf(l)] = j.array.ID
 			}
