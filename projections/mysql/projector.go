@@ -3,11 +3,15 @@ package mysql
 import (
 	"context"
 	"database/sql"
+	sqldriver "database/sql/driver"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
+
+	driver "github.com/go-sql-driver/mysql"
 
 	"cloudengine/events"
 )
@@ -130,9 +134,12 @@ func (p *Projector) Run(ctx context.Context, r Reader) error {
 	return ended(ctx, err)
 }
 
-// ended: that the context has ended is no error.
+// ended: that the context has ended is no error. The statement that it meets closes the connection, and a later one on it says no more than that.
 func ended(ctx context.Context, err error) error {
-	if ctx.Err() != nil && (err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) {
+	if ctx.Err() == nil || err == nil {
+		return err
+	}
+	if slices.ContainsFunc([]error{context.Canceled, context.DeadlineExceeded, sqldriver.ErrBadConn, driver.ErrInvalidConn}, func(e error) bool { return errors.Is(err, e) }) {
 		return nil
 	}
 	return err
