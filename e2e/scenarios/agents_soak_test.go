@@ -102,9 +102,6 @@ func secondWriterTried(t *testing.T) {
 	}
 	must(t, "array", "failover", sanArray)
 	_, _, _ = cli(t, "array", "failover", sanArray) // while that is under way: refused, or after it
-	if a := row(t, events.KindArray, sanArray); text(a, "owner_name") == "" && a["revoked"] == false {
-		t.Logf("between two owners: %v", a)
-	}
 	arrayWhole(t, "")
 	stalled(t, "a second writer tried", before, 20)
 	verified(t)
