@@ -213,11 +213,12 @@ type stall struct {
 	lasted time.Duration
 }
 
-// stalled prints the longest write or read of the guest since it had done so many writes, and gives what it has done.
+// stalled waits until the guest has written so many blocks more from now on, which is after what was done to its disk, and prints its longest write or
+// read since it had done what since says. What it said last may be ten seconds old.
 func stalled(t *testing.T, what string, since written, blocks int) written {
 	t.Helper()
-	now, worst := writing(t, since.writes+blocks), time.Duration(0)
-	now = writing(t, now.writes+blocks) // what was told so far may be of before: the guest tells every ten seconds
+	next := writing(t, writing(t, 1).writes+1) // begun before, perhaps
+	now, worst := writing(t, next.writes+blocks), time.Duration(0)
 	for _, s := range now.longest {
 		if s.writes > since.writes {
 			worst = max(worst, s.lasted)

@@ -45,7 +45,7 @@ func proxyFencedOff(t *testing.T) {
 		t.Errorf("the proxy that hung lost its power: %t, %v", on, err)
 	}
 	next := arrayWhole(t, "")
-	lost := writing(t, before.writes+20)
+	lost := stalled(t, "proxy that hung, fenced off", before, 20)
 
 	if err := shared.Thaw(hung); err != nil {
 		t.Fatal(err)
@@ -57,11 +57,11 @@ func proxyFencedOff(t *testing.T) {
 		a, m := row(t, events.KindArray, sanArray), row(t, events.KindMachine, hung)
 		return a["fenced_off"] == nil && text(m, "state") == "up", fmt.Sprint(a, m)
 	})
-	writing(t, lost.writes+60)
+	stalled(t, "the proxy that was fenced off woke", lost, 60)
 	arrayWhole(t, next)
 	must(t, "array", "failover", sanArray, "--to", hung, "--wait", "--timeout", "5m") // and it may have it again
 	arrayWhole(t, hung)
-	writing(t, lost.writes+80)
+	stalled(t, "the array is back on it", lost, 20)
 }
 
 // fencedByHand closes the legs to a proxy that serves: the guest notices a pause. What it still was to write never lands.
@@ -71,5 +71,5 @@ func fencedByHand(t *testing.T) {
 	if next := arrayWhole(t, ""); next == owner || !slices.Contains(ofRole(rack.RoleProxy), next) {
 		t.Fatalf("the array is on %s, and was on %s", next, owner)
 	}
-	writing(t, before.writes+40)
+	stalled(t, "proxy that serves, fenced off", before, 40)
 }

@@ -19,7 +19,7 @@ func legReplaced(t *testing.T) {
 	first := legOn(t, "node1")
 	must(t, "array", "replace", sanArray, "--disk", first, "--wait", "--timeout", "8m")
 	legLeft(t, first)
-	writing(t, before.writes+20)
+	stalled(t, "leg replaced", before, 20)
 
 	second := legOn(t, "node2")
 	must(t, "array", "replace", sanArray, "--disk", second)
@@ -30,7 +30,7 @@ func legReplaced(t *testing.T) {
 	})
 	legLeft(t, second)
 	arrayWhole(t, "")
-	lost := writing(t, before.writes+40)
+	lost := stalled(t, "leg replaced while the array moved", before, 20)
 
 	refusedWith(t, 4, "not enough free disks", "machine", "drain", "node1")
 	if err := shared.Kill(t.Context(), "node1"); err != nil {
@@ -43,7 +43,7 @@ func legReplaced(t *testing.T) {
 	refusedWith(t, 4, "no free disk", "array", "replace", sanArray, "--disk", legOn(t, "node1"))
 	must(t, "machine", "power", "on", "node1", "--wait", "--timeout", "5m")
 	arrayWhole(t, "")
-	writing(t, lost.writes+20)
+	stalled(t, "storage node without power, and back", lost, 20)
 }
 
 // legOn names a leg of the array on a storage node.

@@ -34,7 +34,7 @@ func diskLimited(t *testing.T) {
 		}
 		must(t, "volume", "limit", name, "--none")
 	}
-	writing(t, before.writes+20)
+	stalled(t, "beside a guest that is bound", before, 20)
 	eventually(t, 2*time.Minute, "verify finds nothing while both read and write", func() (bool, string) {
 		a := verifies(t, "--storage")
 		return a.Clean && len(a.Findings) == 0, findings(a)

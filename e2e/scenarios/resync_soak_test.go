@@ -22,7 +22,7 @@ func arrayChecked(t *testing.T) {
 	if a := row(t, events.KindArray, sanArray); text(a, "mismatches") != "0" || text(a, "owner_name") != owner {
 		t.Errorf("after the check: %v", a)
 	}
-	writing(t, before.writes+20)
+	stalled(t, "check", before, 20)
 }
 
 // resyncPaused takes a storage node away and gives it back while the array is paused: its legs wait. They are copied to, within a limit, when
@@ -39,19 +39,19 @@ func resyncPaused(t *testing.T) {
 		a := row(t, events.KindArray, sanArray)
 		return text(a, "state") == events.ArrayActive && text(a, "degraded") == fmt.Sprint(sanSets), fmt.Sprint(a)
 	})
-	lost := writing(t, before.writes+20)
+	lost := stalled(t, "storage node without power", before, 20)
 	must(t, "machine", "power", "on", "node1", "--wait", "--timeout", "5m")
 	eventually(t, 5*time.Minute, "its legs are there, and wait", func() (bool, string) {
 		a := row(t, events.KindArray, sanArray)
 		return text(a, "sync_needs") == events.SyncRecover, fmt.Sprint(a)
 	})
-	waited := writing(t, lost.writes+60)
+	waited := stalled(t, "legs that wait for a pause to end", lost, 60)
 	if a := row(t, events.KindArray, sanArray); text(a, "degraded") != fmt.Sprint(sanSets) || text(a, "state") != events.ArrayActive {
 		t.Errorf("while it is paused: %v", a)
 	}
 	must(t, "array", "resync", sanArray, "--resume")
 	arrayWhole(t, "")
-	writing(t, waited.writes+20)
+	stalled(t, "legs joined again within a limit", waited, 20)
 	if a := row(t, events.KindArray, sanArray); text(a, "degraded_ms") == "0" {
 		t.Errorf("the time that it was degraded is not counted: %v", a)
 	}
