@@ -75,7 +75,7 @@ func (a *app) legDisk(ctx context.Context, c *client.Client, array string, slot 
 			return string(l.Disk), nil
 		}
 	}
-	return "", usagef("array %s has legs 0 to %d", array, len(legs)-1)
+	return "", usagef("array %s has legs 0 to %d", r.text("name"), len(legs)-1)
 }
 
 // replacing shows which leg of an array is being replaced, and by which disk.

@@ -2,7 +2,10 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 
 	"cloudengine/commands"
 	"cloudengine/commands/api/client"
@@ -83,21 +86,28 @@ func (a *app) fabricJoin() *cobra.Command {
 	var mac, address string
 	cmd := &cobra.Command{
 		Use: "join FABRIC MACHINE", Short: "Attach a network card of a machine to a fabric", Args: cobra.ExactArgs(2),
-		Long:    "Attach a network card of a machine to a fabric. Its address comes from the fabric's subnet: the lowest that is free, unless you name one.",
-		Example: "  cloudengine fabric join san node1 --mac 52:54:00:aa:00:01",
+		Long: `Attach a network card of a machine to a fabric. Its address comes from the fabric's subnet: the lowest that is free, unless you name one.
+Without --mac it is the machine's only card that it does not boot from, as its agent has reported it.`,
+		Example: "  cloudengine fabric join san node1\n  cloudengine fabric join san node1 --mac 52:54:00:aa:00:01",
 		RunE: func(cmd *cobra.Command, words []string) error {
-			return a.onFabric(cmd.Context(), &f, "join", words, func(args map[string]any) {
+			return a.onFabric(cmd.Context(), &f, "join", words, func(m row, args map[string]any) error {
+				if mac == "" {
+					var err error
+					if mac, err = otherCard(m); err != nil {
+						return err
+					}
+				}
 				args["mac"] = mac
 				if address != "" {
 					args["address"] = address
 				}
+				return nil
 			})
 		},
 	}
 	f.add(cmd)
-	cmd.Flags().StringVar(&mac, "mac", "", "MAC address of the card (machine show lists them)")
+	cmd.Flags().StringVar(&mac, "mac", "", "MAC address of the card (machine show lists them); empty: the only one that the machine does not boot from")
 	cmd.Flags().StringVar(&address, "address", "", "address on the fabric")
-	must(cmd.MarkFlagRequired("mac"))
 	return cmd
 }
 
@@ -106,14 +116,14 @@ func (a *app) fabricLeave() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "leave FABRIC MACHINE", Short: "Take a machine off a fabric", Args: cobra.ExactArgs(2), Example: "  cloudengine fabric leave san node1",
 		RunE: func(cmd *cobra.Command, words []string) error {
-			return a.onFabric(cmd.Context(), &f, "leave", words, func(map[string]any) {})
+			return a.onFabric(cmd.Context(), &f, "leave", words, func(row, map[string]any) error { return nil })
 		},
 	}
 	f.add(cmd)
 	return cmd
 }
 
-func (a *app) onFabric(ctx context.Context, f *intentFlags, verb string, words []string, more func(map[string]any)) error {
+func (a *app) onFabric(ctx context.Context, f *intentFlags, verb string, words []string, more func(machine row, args map[string]any) error) error {
 	c, err := a.connect(ctx)
 	if err != nil {
 		return err
@@ -123,12 +133,46 @@ func (a *app) onFabric(ctx context.Context, f *intentFlags, verb string, words [
 	if err != nil {
 		return err
 	}
-	machine, err := a.idOf(ctx, c, events.KindMachine, words[1])
+	machine, err := a.find(ctx, c, events.KindMachine, words[1])
 	if err != nil {
+		return fmt.Errorf("find %s %s: %w", events.KindMachine, words[1], err)
+	}
+	args := map[string]any{"fabric": fabric, "machine": machine.text("id")}
+	if err := more(machine, args); err != nil {
 		return err
 	}
-	args := map[string]any{"fabric": fabric, "machine": machine}
-	more(args)
 	_, err = a.send(ctx, c, f, intent{events.KindFabric, verb, args, "", words[1]})
 	return err
+}
+
+// otherCard gives the MAC address of the only card of a machine that it does not boot from.
+func otherCard(machine row) (string, error) {
+	var m struct {
+		MACs      []string `json:"macs"`
+		Inventory struct {
+			NICs []struct {
+				MAC string `json:"mac"`
+			} `json:"nics"`
+		} `json:"inventory"`
+	}
+	raw, err := json.Marshal(machine)
+	if err == nil {
+		err = json.Unmarshal(raw, &m)
+	}
+	if err != nil {
+		return "", fmt.Errorf("read cards of machine %s: %w", machine.text("name"), err)
+	}
+	var cards []string
+	for _, n := range m.Inventory.NICs {
+		if n.MAC != "" && !slices.Contains(m.MACs, n.MAC) {
+			cards = append(cards, n.MAC)
+		}
+	}
+	switch len(cards) {
+	case 0:
+		return "", usagef("machine %s has reported no card beside the one that it boots from: name one with --mac", machine.text("name"))
+	case 1:
+		return cards[0], nil
+	}
+	return "", usagef("machine %s has several cards that it does not boot from (%s): name one with --mac", machine.text("name"), strings.Join(cards, ", "))
 }
