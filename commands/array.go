@@ -188,12 +188,13 @@ type ArrayRef struct {
 
 func (a ArrayRef) check() *Rejection { return checkID("array", string(a.Array)) }
 
+// array finds the array that a command is about, under the name that its sender expects.
 func (d *decision) array(id events.ArrayID) (*Array, error) {
 	a, ok := d.s.storage.arrays[id]
 	if !ok {
 		return nil, reject(events.CodeNotFound, "there is no array %s", id)
 	}
-	return a, nil
+	return a, d.expect(events.KindArray, a.Data.Name)
 }
 
 // decidePlaceArray is a reaction: an array without an owner gets one.
@@ -267,9 +268,6 @@ func decideFailoverArray(d *decision, a FailoverArray) error {
 	if err != nil {
 		return err
 	}
-	if err := d.expect(events.KindArray, x.Data.Name); err != nil {
-		return err
-	}
 	if a.Fence {
 		return d.failoverByFencing(x, a.To)
 	}
@@ -322,9 +320,6 @@ func (s *State) machineName(id events.MachineID) string {
 func decideDeleteArray(d *decision, a ArrayRef) error {
 	x, err := d.array(a.Array)
 	if err != nil {
-		return err
-	}
-	if err := d.expect(events.KindArray, x.Data.Name); err != nil {
 		return err
 	}
 	switch {

@@ -30,9 +30,6 @@ func decideCheckArray(d *decision, a CheckArray) error {
 	if err != nil {
 		return err
 	}
-	if err := d.expect(events.KindArray, x.Data.Name); err != nil {
-		return err
-	}
 	c := x.sync.check
 	switch {
 	case a.Stop && c == nil:

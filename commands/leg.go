@@ -39,9 +39,6 @@ func decideReplaceLeg(d *decision, a ReplaceLeg) error {
 	if err != nil {
 		return err
 	}
-	if err := d.expect(events.KindArray, x.Data.Name); err != nil {
-		return err
-	}
 	leg, ok := x.leg(a.Disk)
 	if !ok {
 		return reject(events.CodeNotFound, "disk %s is no leg of array %q", d.s.serial(a.Disk), x.Data.Name)
@@ -212,9 +209,6 @@ func (s *State) serial(id events.DiskID) string {
 func decideCancelReplacement(d *decision, a ArrayRef) error {
 	x, err := d.array(a.Array)
 	if err != nil {
-		return err
-	}
-	if err := d.expect(events.KindArray, x.Data.Name); err != nil {
 		return err
 	}
 	p := x.replacing

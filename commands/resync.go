@@ -47,9 +47,6 @@ func decideSetResync(d *decision, a SetResync) error {
 	if err != nil {
 		return err
 	}
-	if err := d.expect(events.KindArray, x.Data.Name); err != nil {
-		return err
-	}
 	switch {
 	case a.LimitKiB != 0 && a.LimitKiB < minResyncKiB:
 		return reject(events.CodeConflict, "a limit below 1 MiB/s would leave the array without its copies for too long: pause it, if nothing shall be copied")
