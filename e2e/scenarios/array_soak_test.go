@@ -128,6 +128,15 @@ func bothProxiesDied(t *testing.T) {
 // nodeDied takes a storage node's power away while the VM writes, and gives it back: its legs are joined again.
 func nodeDied(t *testing.T) {
 	before := writing(t, 1)
+	lost := nodeLost(t, before)
+	must(t, "machine", "power", "on", "node1", "--wait", "--timeout", "5m")
+	arrayWhole(t, "")
+	stalled(t, "storage node back, legs joined again", lost, 20)
+}
+
+// nodeLost takes the power of node1 away, and waits until the array is known to lack its legs and the VM writes on.
+func nodeLost(t *testing.T, before written) (lost written) {
+	t.Helper()
 	if err := shared.Kill(t.Context(), "node1"); err != nil {
 		t.Fatal(err)
 	}
@@ -135,8 +144,5 @@ func nodeDied(t *testing.T) {
 		a := row(t, events.KindArray, sanArray)
 		return text(a, "state") == events.ArrayActive && text(a, "degraded") == fmt.Sprint(sanSets), fmt.Sprint(a)
 	})
-	lost := stalled(t, "storage node without power", before, 20)
-	must(t, "machine", "power", "on", "node1", "--wait", "--timeout", "5m")
-	arrayWhole(t, "")
-	stalled(t, "storage node back, legs joined again", lost, 20)
+	return stalled(t, "storage node without power", before, 20)
 }

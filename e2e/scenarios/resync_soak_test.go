@@ -32,14 +32,7 @@ func resyncPaused(t *testing.T) {
 	before := writing(t, 1)
 	must(t, "array", "resync", sanArray, "--pause", "--limit", "4MiB/s")
 	t.Cleanup(func() { must(t, "array", "resync", sanArray, "--resume", "--limit", "100MiB/s") })
-	if err := shared.Kill(t.Context(), "node1"); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, 3*time.Minute, "the array is degraded and active", func() (bool, string) {
-		a := row(t, events.KindArray, sanArray)
-		return text(a, "state") == events.ArrayActive && text(a, "degraded") == fmt.Sprint(sanSets), fmt.Sprint(a)
-	})
-	lost := stalled(t, "storage node without power", before, 20)
+	lost := nodeLost(t, before)
 	must(t, "machine", "power", "on", "node1", "--wait", "--timeout", "5m")
 	eventually(t, 5*time.Minute, "its legs are there, and wait", func() (bool, string) {
 		a := row(t, events.KindArray, sanArray)
