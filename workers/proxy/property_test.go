@@ -235,6 +235,17 @@ func (p *plane) disturb(t *rapid.T) {
 	}
 }
 
+// passes lets the agent look and act some times, a second apart, at most so often.
+func (p *plane) passes(t *rapid.T, most int) {
+	for range rapid.IntRange(0, most).Draw(t, "passes") {
+		if _, err := p.pass(); !errors.Is(err, errKilled) {
+			p.believe(t)
+		}
+		p.clock.now = p.clock.now.Add(time.Second)
+		p.check(t)
+	}
+}
+
 // TestAnyHistory: grants, ends, volumes, deaths of the agent, failing calls, dying nodes, new terms. At no time the array is assembled without
 // an active document, or from other legs; nothing is reported as given up that is not; no customer's extent is zeroed; and in the end
 // all is as the last document says.
@@ -249,13 +260,7 @@ func TestAnyHistory(t *testing.T) {
 		for range rapid.IntRange(1, 25).Draw(t, "rounds") {
 			p.change(t)
 			p.disturb(t)
-			for range rapid.IntRange(0, 8).Draw(t, "passes") {
-				if _, err := p.pass(); !errors.Is(err, errKilled) {
-					p.believe(t)
-				}
-				p.clock.now = p.clock.now.Add(time.Second)
-				p.check(t)
-			}
+			p.passes(t, 8)
 		}
 		w.fail, w.killIn = nil, 0
 		for _, d := range w.disks {

@@ -1,10 +1,8 @@
 package proxy_test
 
 import (
-	"errors"
 	"slices"
 	"testing"
-	"time"
 
 	"pgregory.net/rapid"
 
@@ -182,13 +180,7 @@ func TestAnyReplacement(t *testing.T) {
 				p.change(t)
 			}
 			p.disturb(t)
-			for range rapid.IntRange(0, 12).Draw(t, "passes") {
-				if _, err := p.pass(); !errors.Is(err, errKilled) {
-					p.believe(t)
-				}
-				p.clock.now = p.clock.now.Add(time.Second)
-				p.check(t)
-			}
+			p.passes(t, 12)
 		}
 		replaced, ended = replaced+p.replaced, ended+p.ended
 	})
