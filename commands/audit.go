@@ -10,20 +10,21 @@ import (
 // with its proof), I4 (capacity and names), I5 (silence is never proof) and I6 (numbers without gaps, no id decided twice, every
 // operation ends once). It is the oracle of the tests and of "verify". Not safe for concurrent use.
 type Audit struct {
-	last    uint64
-	decided map[seenKey]uint64
-	live    map[events.VMID]events.VMRunGranted
-	room    map[events.MachineID]int
-	used    map[events.MachineID]int
-	ghosts  map[string]ghostUse
-	sizes   sizes
-	names   map[string]string
-	vmScope map[string]string
-	ops     map[string]bool
-	epochs  map[events.VMID]events.Epoch
-	storage auditStorage
-	lost    bool // the log was restored or reopened, and not settled
-	broken  []string
+	last     uint64
+	decided  map[seenKey]uint64
+	live     map[events.VMID]events.VMRunGranted
+	room     map[events.MachineID]int
+	used     map[events.MachineID]int
+	ghosts   map[string]ghostUse
+	sizes    sizes
+	names    map[string]string
+	vmScope  map[string]string
+	ops      map[string]bool
+	epochs   map[events.VMID]events.Epoch
+	storage  auditStorage
+	networks auditNetworks
+	lost     bool // the log was restored or reopened, and not settled
+	broken   []string
 }
 
 type ghostUse struct {
@@ -43,7 +44,7 @@ func NewAudit() *Audit {
 		decided: map[seenKey]uint64{}, live: map[events.VMID]events.VMRunGranted{},
 		room: map[events.MachineID]int{}, used: map[events.MachineID]int{}, ghosts: map[string]ghostUse{},
 		sizes: newSizes(), names: map[string]string{}, vmScope: map[string]string{}, ops: map[string]bool{}, epochs: map[events.VMID]events.Epoch{},
-		storage: newAuditStorage(),
+		storage: newAuditStorage(), networks: newAuditNetworks(),
 	}
 }
 
@@ -78,6 +79,7 @@ func (a *Audit) Add(r events.Recorded) {
 
 func (a *Audit) event(r events.Recorded, e events.Event) {
 	a.storageEvent(r, e)
+	a.networkEvent(r, e)
 	vm := events.VMID(e.Aggregate.ID)
 	switch d := e.Data.(type) {
 	case events.LogOpened:

@@ -9,10 +9,11 @@ import (
 
 // Fabric is a storage network.
 type Fabric struct {
-	ID      events.FabricID
-	Data    events.FabricCreated
-	members map[events.MachineID]events.FabricJoined
-	pools   int
+	ID       events.FabricID
+	Data     events.FabricCreated
+	members  map[events.MachineID]events.FabricJoined
+	pools    int
+	networks int
 }
 
 // CreateFabric makes a storage network known.
@@ -25,8 +26,8 @@ type CreateFabric struct {
 
 func (a CreateFabric) check() *Rejection {
 	switch p, err := netip.ParsePrefix(a.Subnet); {
-	case a.Transport != events.TransportSRP && a.Transport != events.TransportISCSI:
-		return invalid("field \"transport\": want srp or iscsi")
+	case a.Transport != events.TransportSRP && a.Transport != events.TransportISCSI && a.Transport != events.TransportVXLAN:
+		return invalid("field \"transport\": want srp, iscsi or vxlan")
 	case err != nil || !p.Addr().Is4() || p.Bits() < 8 || p.Bits() > 29 || p.String() != a.Subnet:
 		return invalid("field \"subnet\": %q is not an IPv4 subnet like 10.77.2.0/24, of 8 to 29 bits", clip(a.Subnet))
 	case a.MTU < 0 || a.MTU > 65520:
@@ -83,8 +84,8 @@ func decideDeleteFabric(d *decision, a FabricRef) error {
 	if err != nil {
 		return err
 	}
-	if len(f.members) > 0 || f.pools > 0 {
-		return reject(events.CodeConflict, "fabric %q has %d members and %d pools: remove them first", f.Data.Name, len(f.members), f.pools)
+	if len(f.members) > 0 || f.pools > 0 || f.networks > 0 {
+		return reject(events.CodeConflict, "fabric %q has %d members, %d pools and %d networks: remove them first", f.Data.Name, len(f.members), f.pools, f.networks)
 	}
 	if err := d.expect(events.KindFabric, f.Data.Name); err != nil {
 		return err
@@ -216,6 +217,11 @@ func (s *State) usesFabric(f *Fabric, m events.MachineID) string {
 		}
 	}
 	for _, vm := range s.grantedOn(m) {
+		for _, nic := range vm.nics {
+			if s.networks.networks[nic.Data.Network].Data.Fabric == f.ID {
+				return "VM " + vm.Data.Name + " runs there, with NICs on networks that it carries"
+			}
+		}
 		for _, v := range vm.disks {
 			if s.fabricOf(s.storage.arrays[v.Data.Array]) == f {
 				return "VM " + vm.Data.Name + " runs there from its disks"

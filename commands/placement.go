@@ -48,6 +48,7 @@ type need struct {
 	vcpus      int
 	only       events.MachineID // if set, no other host
 	disks      map[string]*Volume
+	nics       map[string]*NIC
 	model      int // MiB of the control domain's memory, for a device model
 }
 
@@ -115,6 +116,8 @@ func (s *State) unfit(h *Host, n need, free int) string {
 		return fmt.Sprintf("its control domain needs %d MiB for one more device model, %d MiB are left for them", n.model, max(0, h.Capacity.DeviceModels-h.modelsMiB))
 	case s.onFabrics(h.ID, n.disks) != "":
 		return "is not on fabric " + s.onFabrics(h.ID, n.disks) + ", where its disks are"
+	case s.offNetworks(h.ID, n.nics) != "":
+		return "is not on fabric " + s.offNetworks(h.ID, n.nics) + ", which carries its networks"
 	case free < n.memoryMiB:
 		return fmt.Sprintf("needs %d MiB, %d MiB free", n.memoryMiB, max(0, free))
 	}

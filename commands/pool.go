@@ -46,6 +46,9 @@ func decideCreatePool(d *decision, a CreatePool) error {
 	if err := d.freeName(events.KindPool, "", a.Name); err != nil {
 		return err
 	}
+	if f.Data.Transport == events.TransportVXLAN {
+		return reject(events.CodeConflict, "fabric %q carries networks: nothing is stored over it", f.Data.Name)
+	}
 	if a.Redundancy == 0 {
 		a.Redundancy = defaultRedundancy
 	}

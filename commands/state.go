@@ -37,7 +37,8 @@ type State struct {
 	discovered   map[string]*Discovered
 	dropped      []string // ids of discovered machines that are not recorded again, oldest first
 
-	storage storage
+	storage  storage
+	networks networks
 
 	names    map[string]string // scope + name → id
 	keys     map[string]events.Ref
@@ -67,7 +68,7 @@ func NewState() *State {
 		keys:    map[string]events.Ref{},
 		macs:    map[string]events.MachineID{},
 		waiting: map[events.VMID]bool{},
-		storage: newStorage(),
+		storage: newStorage(), networks: newNetworks(),
 	}
 }
 
@@ -142,6 +143,12 @@ func (s *State) fold(e events.Event, r events.Recorded) {
 			s.foldArray(e, r)
 		case events.KindVolume:
 			s.foldVolume(e, r)
+		case events.KindNetwork:
+			s.foldNetwork(e)
+		case events.KindSubnet:
+			s.foldSubnet(e)
+		case events.KindNIC:
+			s.foldNIC(e)
 		}
 	}
 }

@@ -35,11 +35,18 @@ var storageInverses = map[string]inverse{
 }
 
 func undoJoinFabric(u Undoing) ([]Step, string) {
-	var args map[string]any
-	if u.Now == nil || json.Unmarshal(u.Decision.Args, &args) != nil || args["machine"] == nil {
+	args, ok := argsOf(u)
+	if !ok || args["machine"] == nil {
 		return nil, u.gone()
 	}
 	return []Step{u.step("leave", "the machine is on the fabric since then", map[string]any{"machine": args["machine"]})}, ""
+}
+
+// argsOf gives what was asked for, if its object is there still.
+func argsOf(u Undoing) (map[string]any, bool) {
+	var args map[string]any
+	err := json.Unmarshal(u.Decision.Args, &args)
+	return args, err == nil && u.Now != nil
 }
 
 func undoAttachVolume(u Undoing) ([]Step, string) {

@@ -20,6 +20,7 @@ type VM struct {
 	ghosts   []Grant // ended by a human's word only, until their domains are proven gone
 	seen     events.VMDomainObserved
 	disks    map[string]*Volume // by slot
+	nics     map[string]*NIC    // by slot
 	failure  string             // message of the last failed step
 	ops      []events.IntentID
 }
@@ -58,6 +59,7 @@ type CreateVM struct {
 	Keys      []string          `json:"keys,omitempty"`      // SSH public keys that the guest is told, each a line of authorized_keys(5)
 	Pool      events.PoolID     `json:"pool,omitempty"`      // where its disk is made from the template; empty: no disk is made
 	DiskMiB   int               `json:"disk_mib,omitempty"`  // size of that disk; 0: as large as the template's image
+	Network   events.NetworkID  `json:"network,omitempty"`   // that its first NIC is on; empty: it gets none
 }
 
 func (a CreateVM) check() *Rejection {
@@ -72,7 +74,7 @@ func (a CreateVM) check() *Rejection {
 		return invalid("field \"max_vcpus\": want the number of vCPUs to %d, or 0 for that number", maxVCPUs)
 	}
 	return first(checkName("name", a.Name), checkID("account", string(a.Account)), checkID("template", string(a.Template)), checkCmdline(a.Cmdline),
-		checkKeys(a.Keys), a.checkDisk())
+		checkKeys(a.Keys), a.checkDisk(), a.checkNIC())
 }
 
 func decideCreateVM(d *decision, a CreateVM) error {
@@ -115,8 +117,8 @@ func decideCreateVM(d *decision, a CreateVM) error {
 		made.Boot = events.BootDisk
 	}
 	d.add(events.KindVM, d.newID(), made)
-	if a.Pool == "" {
-		return nil
+	if err := d.firstNIC(acc, a); err != nil || a.Pool == "" {
+		return err
 	}
 	return d.newDiskOf(acc, a, t)
 }
@@ -152,8 +154,8 @@ func decideDeleteVM(d *decision, a VMRef) error {
 	if err != nil {
 		return err
 	}
-	if vm.Grant != nil || len(vm.ghosts) > 0 {
-		return reject(events.CodeConflict, "VM %q runs, or may still run, on %s: stop it first", vm.Data.Name, d.whereabouts(vm))
+	if err := d.stopped(vm); err != nil {
+		return err
 	}
 	if len(vm.disks) > 0 {
 		return reject(events.CodeConflict, "VM %q has disks: detach them first (volume detach)", vm.Data.Name)
@@ -161,6 +163,7 @@ func decideDeleteVM(d *decision, a VMRef) error {
 	for _, op := range vm.ops {
 		d.endOperation(op, events.OperationFailed{Message: "the VM was deleted"})
 	}
+	d.deleteNICs(vm)
 	d.add(events.KindVM, string(vm.ID), events.VMDeleted{})
 	return nil
 }

@@ -83,6 +83,7 @@ func (d *decision) startWithoutProof(vm *VM, only events.MachineID) error {
 func (vm *VM) need(only events.MachineID) need {
 	return need{
 		disks:      vm.disks,
+		nics:       vm.nics,
 		domainType: vm.Data.Type, vcpus: vm.Data.VCPUs, only: only, model: vm.deviceModel(),
 		memoryMiB: vm.Data.MemoryMiB + vm.overhead(),
 	}

@@ -256,7 +256,7 @@ func decideAttachVolume(d *decision, a AttachVolume) error {
 	if v.VM != "" {
 		return reject(events.CodeConflict, "volume %q is disk %s of VM %q: detach it first", v.Data.Name, v.Slot, d.s.vms[v.VM].Data.Name)
 	}
-	if err := d.mayChangeDisks(vm); err != nil {
+	if err := d.stopped(vm); err != nil {
 		return err
 	}
 	for _, slot := range []string{events.SlotPrimary, events.SlotSecondary} {
@@ -271,19 +271,12 @@ func decideAttachVolume(d *decision, a AttachVolume) error {
 	return nil
 }
 
-func (d *decision) mayChangeDisks(vm *VM) error {
-	if vm.Grant != nil || len(vm.ghosts) > 0 {
-		return reject(events.CodeConflict, "VM %q runs, or may still run, on %s: stop it first", vm.Data.Name, d.whereabouts(vm))
-	}
-	return nil
-}
-
 func decideDetachVolume(d *decision, a VolumeRef) error {
 	v, err := d.volume(a.Volume)
 	if err != nil || v.VM == "" {
 		return err
 	}
-	if err := d.mayChangeDisks(d.s.vms[v.VM]); err != nil {
+	if err := d.stopped(d.s.vms[v.VM]); err != nil {
 		return err
 	}
 	d.add(events.KindVolume, string(v.ID), events.VolumeDetached{VM: v.VM})

@@ -1,12 +1,13 @@
 package events
 
-// Transports of a storage fabric.
+// Transports of a fabric.
 const (
 	TransportSRP   = "srp"   // SCSI RDMA Protocol over InfiniBand, RoCE or soft-RoCE
 	TransportISCSI = "iscsi" // RFC 7143
+	TransportVXLAN = "vxlan" // RFC 7348: an underlay of networks of accounts; nothing is stored over it
 )
 
-// FabricCreated makes a storage network known. All that is attached to it speaks one transport.
+// FabricCreated makes a network of machines known, for storage or as an underlay. All that is attached to it speaks one transport.
 type FabricCreated struct {
 	Name      string `json:"name"`
 	Transport string `json:"transport"` // what is spoken on it

@@ -40,7 +40,7 @@ const (
 // Models lists the read models, in the order in which an event is applied to them.
 func Models() []*Model {
 	return []*Model{accounts, users, secrets, bootimages, machines, discovered, hosts, orphans, templates, vms, grants,
-		fabrics, members, pools, disks, arrays, volumes, operations, terms, servers}
+		fabrics, members, pools, disks, arrays, volumes, networks, subnets, addresses, nics, operations, terms, servers}
 }
 
 // tables tells the table of each kind of aggregate.

@@ -65,8 +65,20 @@ var good = map[string][]string{
 	"array.set_resync":         {`{"array":"` + vmID + `","limit_kib":20480,"no_limit":true,"pause":true,"resume":true}`, `{"array":"` + vmID + `","no_limit":true,"resume":true}`, `{"array":"` + vmID + `","limit_kib":0}`},
 	"array.check":              {`{"array":"` + vmID + `","stop":true}`, `{"array":"` + vmID + `"}`},
 	"pool.set":                 {`{"pool":"` + vmID + `","check_hours":0}`, `{"pool":"` + vmID + `","check_hours":8760}`},
+	"network.create":           {`{"account":"` + accountID + `","name":"back","fabric":"` + vmID + `","mtu":1450}`, `{"account":"` + accountID + `","name":"back","mtu":0}`},
+	"network.delete":           {`{"network":"` + vmID + `"}`},
+	"subnet.create": {
+		`{"network":"` + vmID + `","name":"back4","cidr":"10.0.0.0/24","first":"10.0.0.9","last":"10.0.0.99"}`, `{"network":"` + vmID + `","name":"back6","cidr":"fd00:1::/64"}`,
+	},
+	"subnet.delete":  {`{"subnet":"` + vmID + `"}`},
+	"subnet.reserve": {`{"subnet":"` + vmID + `","address":"10.0.0.9"}`},
+	"subnet.release": {`{"subnet":"` + vmID + `","address":"fd00:1::9"}`},
+	"nic.create": {
+		`{"vm":"` + vmID + `","network":"` + bootID + `","slot":"eth3","mac":"00:16:3e:00:00:01","addresses":["10.0.0.9","fd00:1::9"]}`, `{"vm":"` + vmID + `","network":"` + bootID + `"}`,
+	},
+	"nic.delete": {`{"nic":"` + vmID + `"}`},
 	"vm.create": {
-		`{"account":"` + accountID + `","name":"web1","type":"hvm","vcpus":128,"max_vcpus":128,"memory_mib":16777216,"template":"` + vmID + `","cmdline":"quiet","keys":["ssh-ed25519 AAAA a@b c"],"pool":"` + vmID + `","disk_mib":67108864}`,
+		`{"account":"` + accountID + `","name":"web1","type":"hvm","vcpus":128,"max_vcpus":128,"memory_mib":16777216,"template":"` + vmID + `","cmdline":"quiet","keys":["ssh-ed25519 AAAA a@b c"],"pool":"` + vmID + `","disk_mib":67108864,"network":"` + vmID + `"}`,
 		`{"account":"` + accountID + `","name":"web1","type":"pv","vcpus":0,"memory_mib":1,"template":"` + vmID + `","cmdline":""}`,
 		`{"account":"` + accountID + `","name":"` + strings.Repeat("w", 63) + `","type":"pv","memory_mib":64,"template":"` + vmID + `"}`,
 	},

@@ -45,7 +45,7 @@ func (s *scans) end(user string) {
 // historyKinds are the kinds of objects that have a history.
 var historyKinds = []events.Kind{events.KindVM, events.KindMachine, events.KindHost, events.KindTemplate, events.KindAccount, events.KindOperation,
 	events.KindBootimage, events.KindDiscovered, events.KindUser, events.KindSecret, events.KindServer, events.KindLog, events.KindFabric, events.KindDisk,
-	events.KindPool, events.KindArray, events.KindVolume}
+	events.KindPool, events.KindArray, events.KindVolume, events.KindNetwork, events.KindSubnet, events.KindNIC}
 
 // errEnough ends the reading of the log early.
 var errEnough = errors.New("that is enough of the log")

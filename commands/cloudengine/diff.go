@@ -23,6 +23,7 @@ var rowKinds = map[string]events.Kind{
 	"secret": events.KindSecret, "operation": events.KindOperation, "op": events.KindOperation, "grant": projections.KindGrant, "orphan": projections.KindOrphan,
 	"bootimage": events.KindBootimage, "discovered": events.KindDiscovered, "server": events.KindServer,
 	"fabric": events.KindFabric, "disk": events.KindDisk, "pool": events.KindPool, "array": events.KindArray, "volume": events.KindVolume,
+	"network": events.KindNetwork, "subnet": events.KindSubnet, "nic": events.KindNIC,
 }
 
 // diffFlags are the two moments, and how much is told.

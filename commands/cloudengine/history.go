@@ -25,6 +25,7 @@ var logKinds = map[string]events.Kind{
 	"account": events.KindAccount, "operation": events.KindOperation, "op": events.KindOperation, "user": events.KindUser, "secret": events.KindSecret,
 	"bootimage": events.KindBootimage, "discovered": events.KindDiscovered, "server": events.KindServer,
 	"fabric": events.KindFabric, "disk": events.KindDisk, "pool": events.KindPool, "array": events.KindArray, "volume": events.KindVolume,
+	"network": events.KindNetwork, "subnet": events.KindSubnet, "nic": events.KindNIC,
 }
 
 // kindWords lists the words for kinds, for people.

@@ -71,7 +71,8 @@ func (s *Scope) See(r events.Recorded) (Entry, bool) {
 // aimed says whether a decision was asked for about an own object.
 func (s *Scope) aimed(r events.Recorded) bool {
 	switch r.Kind {
-	case events.KindAccount, events.KindVM, events.KindTemplate, events.KindVolume, events.KindOperation: // reports of machines are long, and of none of them
+	case events.KindAccount, events.KindVM, events.KindTemplate, events.KindVolume, events.KindNetwork, events.KindSubnet, events.KindNIC,
+		events.KindOperation: // reports of machines are long, and of none of them
 		return s.own[events.Ref{Kind: r.Kind, ID: aim(r.Args, r.Kind)}]
 	}
 	return false
@@ -87,6 +88,12 @@ func (s *Scope) learn(r events.Recorded) {
 		case events.TemplateCreated:
 			owner = d.Account
 		case events.VolumeCreated:
+			owner = d.Account
+		case events.NetworkCreated:
+			owner = d.Account
+		case events.SubnetCreated:
+			owner = d.Account
+		case events.NICCreated:
 			owner = d.Account
 		}
 		if owner != "" && owner == s.account {

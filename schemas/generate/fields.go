@@ -26,6 +26,9 @@ var idTypes = map[reflect.Type]string{
 	reflect.TypeFor[events.PoolID]():     "id of the pool",
 	reflect.TypeFor[events.ArrayID]():    "id of the array",
 	reflect.TypeFor[events.VolumeID]():   "id of the volume",
+	reflect.TypeFor[events.NetworkID]():  "id of the network",
+	reflect.TypeFor[events.SubnetID]():   "id of the subnet",
+	reflect.TypeFor[events.NICID]():      "id of the NIC",
 }
 
 // elsewhere are types with a document of their own, which others refer to.

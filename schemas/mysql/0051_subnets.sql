@@ -1,0 +1,20 @@
+CREATE TABLE subnets (
+  `id` CHAR(36) CHARACTER SET ascii COLLATE ascii_bin NOT NULL COMMENT 'id of the subnet',
+  `name` VARCHAR(255) NOT NULL COMMENT 'unique in its account',
+  `account` CHAR(36) CHARACTER SET ascii COLLATE ascii_bin NOT NULL COMMENT 'owner',
+  `account_name` VARCHAR(255) NULL COMMENT 'name of the owner',
+  `network` CHAR(36) CHARACTER SET ascii COLLATE ascii_bin NOT NULL COMMENT 'that it gives addresses to',
+  `network_name` VARCHAR(255) NOT NULL COMMENT 'name of that',
+  `cidr` VARCHAR(43) CHARACTER SET ascii COLLATE ascii_bin NOT NULL COMMENT 'IPv4 or IPv6',
+  `first_address` VARCHAR(39) CHARACTER SET ascii COLLATE ascii_bin NOT NULL COMMENT 'first one that is given without being asked for',
+  `last_address` VARCHAR(39) CHARACTER SET ascii COLLATE ascii_bin NOT NULL COMMENT 'last one',
+  `server_address` VARCHAR(39) CHARACTER SET ascii COLLATE ascii_bin NOT NULL COMMENT 'where each host answers DHCP and DNS',
+  `given` INT NOT NULL COMMENT 'addresses that NICs have',
+  `reserved` INT NOT NULL COMMENT 'addresses that are kept back',
+  `created_at` DATETIME(6) NOT NULL COMMENT 'UTC',
+  `changed_by` BIGINT UNSIGNED NOT NULL COMMENT 'number of the decision that last changed the row',
+  `changed_at` DATETIME(6) NOT NULL COMMENT 'time of that decision, UTC',
+  PRIMARY KEY (id),
+  KEY by_name (account, name),
+  KEY by_network (network)
+) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin COMMENT='addresses of networks'

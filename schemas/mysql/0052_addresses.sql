@@ -1,0 +1,21 @@
+CREATE TABLE addresses (
+  `id` VARCHAR(80) CHARACTER SET ascii COLLATE ascii_bin NOT NULL COMMENT 'subnet.address',
+  `address` VARCHAR(39) CHARACTER SET ascii COLLATE ascii_bin NOT NULL COMMENT 'IPv4 or IPv6',
+  `account` CHAR(36) CHARACTER SET ascii COLLATE ascii_bin NOT NULL COMMENT 'owner',
+  `account_name` VARCHAR(255) NULL COMMENT 'name of the owner',
+  `subnet` CHAR(36) CHARACTER SET ascii COLLATE ascii_bin NOT NULL COMMENT 'that it is of',
+  `subnet_name` VARCHAR(255) NOT NULL COMMENT 'name of that',
+  `network` CHAR(36) CHARACTER SET ascii COLLATE ascii_bin NOT NULL COMMENT 'network of that',
+  `network_name` VARCHAR(255) NOT NULL COMMENT 'name of that',
+  `state` VARCHAR(32) CHARACTER SET ascii COLLATE ascii_bin NOT NULL COMMENT 'given or reserved',
+  `nic` CHAR(36) CHARACTER SET ascii COLLATE ascii_bin NULL COMMENT 'that has it',
+  `vm` CHAR(36) CHARACTER SET ascii COLLATE ascii_bin NULL COMMENT 'whose NIC that is',
+  `vm_name` VARCHAR(255) NULL COMMENT 'its name',
+  `mac` VARCHAR(17) CHARACTER SET ascii COLLATE ascii_bin NULL COMMENT 'of that NIC',
+  `since` DATETIME(6) NOT NULL COMMENT 'since when, UTC',
+  `changed_by` BIGINT UNSIGNED NOT NULL COMMENT 'number of the decision that last changed the row',
+  `changed_at` DATETIME(6) NOT NULL COMMENT 'time of that decision, UTC',
+  PRIMARY KEY (id),
+  KEY by_address (address),
+  KEY by_vm (vm)
+) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin COMMENT='addresses that are not free'

@@ -1,0 +1,20 @@
+CREATE TABLE nics (
+  `id` CHAR(36) CHARACTER SET ascii COLLATE ascii_bin NOT NULL COMMENT 'id of the NIC',
+  `name` VARCHAR(255) NOT NULL COMMENT 'of its VM and its slot',
+  `account` CHAR(36) CHARACTER SET ascii COLLATE ascii_bin NOT NULL COMMENT 'owner',
+  `account_name` VARCHAR(255) NULL COMMENT 'name of the owner',
+  `vm` CHAR(36) CHARACTER SET ascii COLLATE ascii_bin NOT NULL COMMENT 'whose it is',
+  `vm_name` VARCHAR(255) NOT NULL COMMENT 'its name',
+  `slot` VARCHAR(8) CHARACTER SET ascii COLLATE ascii_bin NOT NULL COMMENT 'eth0 to eth3',
+  `network` CHAR(36) CHARACTER SET ascii COLLATE ascii_bin NOT NULL COMMENT 'that it is on',
+  `network_name` VARCHAR(255) NOT NULL COMMENT 'name of that',
+  `mac` VARCHAR(17) CHARACTER SET ascii COLLATE ascii_bin NOT NULL COMMENT 'unique in the cloud',
+  `addresses` JSON NOT NULL COMMENT 'with the subnet that each is of',
+  `created_at` DATETIME(6) NOT NULL COMMENT 'UTC',
+  `changed_by` BIGINT UNSIGNED NOT NULL COMMENT 'number of the decision that last changed the row',
+  `changed_at` DATETIME(6) NOT NULL COMMENT 'time of that decision, UTC',
+  PRIMARY KEY (id),
+  KEY by_name (account, name),
+  KEY by_vm (vm),
+  KEY by_network (network)
+) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin COMMENT='network interfaces of VMs'
