@@ -16,6 +16,9 @@ type NIC struct {
 	Data events.NICCreated
 }
 
+// maxNICs bounds a network: each host on it is told of all its NICs at each change, in one document of about 200 bytes for each.
+const maxNICs = 1000
+
 var nicSlots = []string{events.SlotNIC0, events.SlotNIC1, events.SlotNIC2, events.SlotNIC3}
 
 // CreateNIC gives a VM that does not run a network interface.
@@ -100,6 +103,9 @@ func (d *decision) newNIC(made events.NICCreated, asked []string) (err error) {
 	n := d.s.networks.networks[made.Network]
 	if len(n.subnets) == 0 {
 		return reject(events.CodeConflict, "network %q has no addresses yet: make a subnet (subnet create NAME --network %[1]s --cidr …)", n.Data.Name)
+	}
+	if n.nics >= maxNICs {
+		return reject(events.CodeNoCapacity, "network %q has %d NICs, and can have no more: make another network", n.Data.Name, n.nics)
 	}
 	if made.MAC == "" {
 		made.MAC, err = d.freeMAC()

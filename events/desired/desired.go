@@ -18,8 +18,9 @@ const (
 	Version      = 1
 	VersionDisks = 2 // a domain with disks
 	VersionBoot  = 3 // a domain that boots from a disk, or is told who it is
+	VersionNICs  = 4 // a domain with NICs
 
-	newest = VersionBoot
+	newest = VersionNICs
 )
 
 // KindDomain and KindOrphan are the kinds of objects on a host.
@@ -72,6 +73,7 @@ type Domain struct {
 
 	Boot string `json:"boot,omitempty"` // BootDisk: from its xvda, by a boot loader of the boot image; empty: Kernel. VersionBoot
 	Seed *Seed  `json:"seed,omitempty"` // what the guest's cloud-init is told; nil: nothing. VersionBoot
+	NICs []NIC  `json:"nics,omitempty"` // by slot. VersionNICs
 }
 
 // BootDisk in Domain.Boot: the guest's own boot loader configuration on xvda says what is booted; Kernel and Ramdisk are empty.

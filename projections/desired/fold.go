@@ -24,6 +24,7 @@ type Fold struct {
 	boots   map[events.MachineID]string   // of the machines that are enrolled
 	term    uint64
 	storage storage
+	nets    nets
 	held    bool // the log was restored or reopened, and is not settled: what earlier terms granted is not said
 }
 
@@ -61,7 +62,7 @@ var (
 // NewFold is the state before the first decision.
 func NewFold() *Fold {
 	return &Fold{vms: map[events.VMID]*vm{}, docs: map[string]*document.Document{}, frozen: map[events.Ref]bool{},
-		boots: map[events.MachineID]string{}, storage: newStorage()}
+		boots: map[events.MachineID]string{}, storage: newStorage(), nets: newNets()}
 }
 
 // At gives the number of the last decision that was applied.
@@ -132,6 +133,8 @@ func (c *change) apply() error {
 		c.f.boots[m] = d.Boot
 		c.tellTerm(m)
 		c.tellStorage(m)
+	case events.AccountCreated:
+		c.f.nets.accounts[events.AccountID(c.e.Aggregate.ID)] = d.Name
 	case events.MachineAdded:
 		if len(d.Roles) > 0 {
 			c.f.storage.roles[events.MachineID(c.e.Aggregate.ID)] = d.Roles[0]
@@ -152,6 +155,8 @@ func (c *change) apply() error {
 			return c.vm(events.VMID(c.e.Aggregate.ID))
 		case events.KindFabric, events.KindDisk, events.KindPool, events.KindArray, events.KindVolume:
 			return c.store()
+		case events.KindNetwork, events.KindSubnet, events.KindNIC:
+			return c.net()
 		}
 	}
 	return nil
@@ -178,6 +183,7 @@ func (c *change) vm(id events.VMID) error {
 			c.withdraw(d.Host, d.Adopt)
 		}
 		c.uses(id, d.Host, 1)
+		c.plugs(id, d.Host, 1)
 	case events.VMResized:
 		v.data.MemoryMiB, v.data.VCPUs = d.MemoryMiB, d.VCPUs // of the next grant
 		return nil
@@ -194,6 +200,7 @@ func (c *change) vm(id events.VMID) error {
 		}
 		if v.grant != nil {
 			c.uses(id, v.grant.host, -1)
+			defer c.plugs(id, v.grant.host, -1)
 		}
 		v.grant = nil
 		c.put(d.Host, d.Boot, document.KindDomain, string(id), absent)
@@ -213,7 +220,7 @@ func (c *change) say(id events.VMID, v *vm) {
 	}
 	d := v.render(id)
 	if d.Want != document.Absent {
-		d.Disks = c.disksOf(id)
+		d.Disks, d.NICs = c.disksOf(id), c.nicsOf(id)
 	}
 	if c.f.held && v.grant.term < c.f.term && (d.Want == document.Running || d.Want == document.Paused) {
 		d = document.Domain{VM: id}
@@ -321,6 +328,8 @@ func (c *change) put(m events.MachineID, boot string, kind events.Kind, id strin
 func versionOf(body any) int {
 	d, ok := body.(document.Domain)
 	switch {
+	case ok && len(d.NICs) > 0:
+		return document.VersionNICs
 	case ok && (d.Boot != "" || d.Seed != nil):
 		return document.VersionBoot
 	case ok && len(d.Disks) > 0:

@@ -131,12 +131,14 @@ func (c *change) member(id events.FabricID) error {
 		f.members[d.Machine] = d
 		c.sayMember(id, d.Machine)
 		c.sayArraysOn(id)
+		c.sayNetworksOn(id)
 	case events.FabricLeft:
 		delete(f.members, d.Machine)
 		if boot, up := c.f.boots[d.Machine]; up {
 			c.put(d.Machine, boot, document.KindFabric, string(id), document.Fabric{Fabric: id, Want: document.Absent})
 		}
 		c.sayArraysOn(id)
+		c.sayNetworksOn(id)
 	}
 	return nil
 }
