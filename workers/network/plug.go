@@ -1,0 +1,175 @@
+package network
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/google/nftables"
+	"github.com/vishvananda/netlink"
+)
+
+// Plug joins a vif to its network: moves it there, puts its rules before it, makes it a port and only then sets it up. It may be repeated,
+// also by two at once. No error if the device is gone.
+func (k Kernel) Plug(v Vif, mtu int) error {
+	return k.in(v.VNI, func(x inside) error {
+		l, err := x.links.LinkByName(v.Device)
+		if errors.As(err, &netlink.LinkNotFoundError{}) {
+			if err = k.fetch(v.Device, x); err == nil {
+				l, err = x.links.LinkByName(v.Device)
+			}
+		}
+		if errors.As(err, &netlink.LinkNotFoundError{}) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("find %s: %w", v.Device, err)
+		}
+		have, err := guards(x.rules)
+		if err != nil {
+			return err
+		}
+		if have[v.Device] != v.guard() {
+			if err := guard(x.rules, v.Device, vifRules(v.MAC, v.Addresses), nftables.ChainPolicyDrop); err != nil {
+				return err
+			}
+		}
+		if err := errors.Join(x.links.LinkSetMTU(l, mtu), x.join(l), x.enter(v, l.Attrs().Index), x.links.LinkSetUp(l)); err != nil {
+			return fmt.Errorf("plug %s: %w", v.Device, err)
+		}
+		return nil
+	})
+}
+
+// enter writes the forwarding entry of a vif, without waiting for the worker's next look.
+func (x inside) enter(v Vif, index int) error {
+	mac, err := parseMAC(v.MAC)
+	if err != nil {
+		return err
+	}
+	return x.links.NeighSet(bridgeEntry(index, mac[:]))
+}
+
+// fetch moves a vif from where xen-netback makes it. It is down then.
+func (k Kernel) fetch(device string, to inside) error {
+	return k.home(func(h inside) error {
+		l, err := h.links.LinkByName(device)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(h.links.LinkSetDown(l), h.links.LinkSetNsFd(l, int(to.ns))); err != nil {
+			return fmt.Errorf("move %s: %w", device, err)
+		}
+		return nil
+	})
+}
+
+// Shut sets a vif down; no error if it is gone.
+func (k Kernel) Shut(vni int, device string) error {
+	return k.in(vni, func(x inside) error {
+		l, err := x.links.LinkByName(device)
+		if errors.As(err, &netlink.LinkNotFoundError{}) {
+			return nil
+		}
+		if err == nil {
+			err = x.links.LinkSetDown(l)
+		}
+		if err != nil {
+			return fmt.Errorf("set %s down: %w", device, err)
+		}
+		return nil
+	})
+}
+
+// Vifs gives the vifs that are in no network yet.
+func (k Kernel) Vifs() ([]string, error) {
+	var out []string
+	err := k.home(func(h inside) error {
+		all, err := h.links.LinkList()
+		if err != nil {
+			return fmt.Errorf("list devices: %w", err)
+		}
+		for _, l := range all {
+			if isVif(l.Attrs().Name) {
+				out = append(out, l.Attrs().Name)
+			}
+		}
+		return nil
+	})
+	slices.Sort(out)
+	return out, err
+}
+
+// State reads all of a network.
+func (k Kernel) State(vni int) (State, error) {
+	s := State{VNI: vni}
+	err := k.in(vni, func(x inside) error {
+		all, err := x.links.LinkList()
+		if err != nil {
+			return fmt.Errorf("list devices: %w", err)
+		}
+		rules, err := guards(x.rules)
+		if err != nil {
+			return err
+		}
+		return x.read(&s, all, rules)
+	})
+	return s, err
+}
+
+func (x inside) read(s *State, all []netlink.Link, rules map[string]string) error {
+	br := find(all, Bridge)
+	if br == nil {
+		return nil
+	}
+	s.MAC, s.MTU, s.Up = br.Attrs().HardwareAddr.String(), br.Attrs().MTU, isUp(br)
+	ports := map[int]string{}
+	for _, l := range all {
+		a := l.Attrs()
+		joined := a.MasterIndex == br.Attrs().Index && x.quiet(l)
+		if a.MasterIndex == br.Attrs().Index {
+			ports[a.Index] = a.Name
+		}
+		if isVif(a.Name) {
+			s.Ports = append(s.Ports, PortState{Device: a.Name, Up: isUp(l), MTU: a.MTU, Joined: joined, Guard: rules[a.Name]})
+		}
+		if vx, is := l.(*netlink.Vxlan); is && a.Name == Tunnel && vx.VxlanId == s.VNI && vx.Port == Port && !vx.Learning && vx.SrcAddr != nil {
+			s.Local, s.Guard = vx.SrcAddr.String(), rules[Tunnel]
+			s.Up = s.Up && isUp(l) && joined
+			if a.MTU != s.MTU {
+				s.MTU = 0
+			}
+		}
+	}
+	var err error
+	if s.Addresses, err = x.addresses(br); err != nil {
+		return err
+	}
+	if s.Neighbours, err = x.neighbours(br); err != nil {
+		return err
+	}
+	if s.Switch, err = x.entries(ports); err != nil {
+		return err
+	}
+	if s.Local != "" {
+		s.Remotes, err = x.remotes(find(all, Tunnel))
+	}
+	return err
+}
+
+func find(all []netlink.Link, name string) netlink.Link {
+	for _, l := range all {
+		if l.Attrs().Name == name {
+			return l
+		}
+	}
+	return nil
+}
+
+func isUp(l netlink.Link) bool { return l.Attrs().RawFlags&1 != 0 } // IFF_UP
+
+// quiet says whether a port neither learns nor gets what is for nobody.
+func (x inside) quiet(l netlink.Link) bool {
+	p, err := x.links.LinkGetProtinfo(l)
+	return err == nil && !p.Learning && !p.Flood
+}
