@@ -247,3 +247,9 @@ func (w *wire) hears(from, to, address string, wait time.Duration) bool {
 	}
 	return false
 }
+
+type netlinkHandle = netlink.Handle
+
+func addRoute(h *netlink.Handle, to, via string) error {
+	return h.RouteReplace(&netlink.Route{Dst: &net.IPNet{IP: net.ParseIP(to).To4(), Mask: net.CIDRMask(32, 32)}, Gw: net.ParseIP(via).To4()})
+}
