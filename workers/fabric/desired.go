@@ -16,6 +16,7 @@ import (
 const (
 	SRP   = events.TransportSRP
 	ISCSI = events.TransportISCSI
+	VXLAN = events.TransportVXLAN // an underlay: package network makes the tunnels over it
 )
 
 // Wish is what one document wants of one card.
@@ -48,7 +49,7 @@ func (w Wish) object() events.Ref { return events.Ref{Kind: desired.KindFabric, 
 func (w Wish) check() (netip.Prefix, error) {
 	p, err := netip.ParsePrefix(w.Address)
 	switch {
-	case w.Transport != SRP && w.Transport != ISCSI:
+	case w.Transport != SRP && w.Transport != ISCSI && w.Transport != VXLAN:
 		return netip.Prefix{}, fmt.Errorf("read the fabric's document: transport %q is not known", w.Transport)
 	case err != nil:
 		return netip.Prefix{}, fmt.Errorf("read the fabric's document: %w", err)

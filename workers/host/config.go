@@ -26,6 +26,7 @@ type Config struct {
 	TSCMode   string // of a PVH or HVM domain; "native" keeps Xen from intercepting the TSC
 	Console   string // file that an HVM domain's serial port is appended to; empty: it has none
 	Disks     []Disk
+	NICs      []NIC
 }
 
 // DomainName gives the name of a VM's domain: unique, since it holds the random end of the VM's id, and safe in a file name.
@@ -124,6 +125,12 @@ func (c Config) check() error {
 		slots[d.Slot] = true
 		texts = append(texts, d.Path)
 	}
+	for _, n := range c.NICs {
+		if err := n.check(); err != nil {
+			return err
+		}
+		texts = append(texts, n.text())
+	}
 	for _, text := range texts {
 		for _, r := range text {
 			if r < ' ' || r > '~' {
@@ -164,6 +171,13 @@ func (c Config) Text() string {
 		b.WriteString("disk = [ ")
 		for i, d := range c.Disks {
 			fmt.Fprintf(b, "%s\"%s\"", strings.Repeat(", ", min(i, 1)), quote(d.text()))
+		}
+		b.WriteString(" ]\n")
+	}
+	if len(c.NICs) > 0 {
+		b.WriteString("vif = [ ")
+		for i, n := range c.NICs {
+			fmt.Fprintf(b, "%s\"%s\"", strings.Repeat(", ", min(i, 1)), quote(n.text()))
 		}
 		b.WriteString(" ]\n")
 	}

@@ -110,12 +110,16 @@ func (p *planner) awaitDisks() {
 // attached plans to look whether a domain has the disks of its document and no others, before it runs. seed is the name of the seed that it
 // was made with; empty: if it has one, then any of its VM's.
 func (p *planner) attached(target, uuid, seed string) {
-	if len(p.w.Disks) == 0 && p.w.Seed == nil {
+	if len(p.w.Disks) == 0 && p.w.Seed == nil && len(p.w.NICs) == 0 {
 		return
 	}
 	s := workers.Step{
 		Kind: stepAttached, Target: target, Params: map[string]string{"uuid": uuid, "disks": printDisks(p.w.Disks)},
 		Why: "before it runs: its disks must be those of its document",
+	}
+	if len(p.w.NICs) > 0 {
+		s.Params["nics"] = printNICs(p.w.NICs)
+		s.Why = "before it runs: its disks and NICs must be those of its document"
 	}
 	if p.w.Seed != nil {
 		s.Params["vm"], s.Params["seed"] = string(p.w.VM), seed

@@ -16,6 +16,7 @@ import (
 const (
 	stepFetch    = "fetch"    // a file of a template, by its digest
 	stepDisk     = "disk"     // wait until the device of a volume stands
+	stepNIC      = "nic"      // wait until a network stands
 	stepSeed     = "seed"     // a small disk that tells a guest who it is
 	stepCreate   = "create"   // a domain, paused
 	stepStamp    = "stamp"    // for which grant it was made
@@ -198,6 +199,7 @@ func (p *planner) keep(d Domain) {
 func (p *planner) remake(d Domain, why string) {
 	p.fetch()
 	p.awaitDisks()
+	p.awaitNICs()
 	p.seed()
 	p.do(destroy(d, "", why), workers.Step{
 		Kind: stepForget, Target: strconv.Itoa(d.DomID), Params: map[string]string{"uuid": d.UUID}, Why: "it is made again",
@@ -230,6 +232,7 @@ func (p *planner) end(d Domain) {
 func (p *planner) create(why string) {
 	p.fetch()
 	p.awaitDisks()
+	p.awaitNICs()
 	p.seed()
 	p.make(why)
 }
@@ -277,6 +280,9 @@ func (p *planner) config() map[string]string {
 	}
 	if len(w.Disks) > 0 {
 		c["disks"] = printDisks(w.Disks)
+	}
+	if len(w.NICs) > 0 {
+		c["nics"] = printNICs(w.NICs)
 	}
 	if w.Boot != "" {
 		c["boot"] = w.Boot

@@ -21,6 +21,7 @@ type Worker struct {
 	Store    Store
 	Blobs    Blobs
 	Disks    Disks    // nil: no domain with disks is made
+	NICs     NICs     // nil: no domain with NICs is made
 	Seeds    Seeds    // nil: no domain with a seed is made
 	Throttle Throttle // nil: a disk with limits is a step that fails
 	TSCMode  string   // of PVH and HVM domains; empty leaves it to Xen
@@ -157,6 +158,9 @@ func (w *Worker) Apply(ctx context.Context, s workers.Step) error {
 	case stepDisk:
 		_, err := w.disks(ctx, s)
 		return err
+	case stepNIC:
+		_, err := w.nics(ctx, s)
+		return err
 	case stepSeed:
 		_, err := w.seedDisk(ctx, s)
 		return err
@@ -183,6 +187,9 @@ func (w *Worker) Apply(ctx context.Context, s workers.Step) error {
 	case stepVerify:
 		return w.verify(ctx, domid, s)
 	case stepAttached:
+		if err := w.checkPlugged(ctx, domid, s); err != nil {
+			return err
+		}
 		return w.checkAttached(ctx, domid, s)
 	case stepStart, stepUnpause:
 		return w.Tools.Act(ctx, ActUnpause, domid)
@@ -248,6 +255,9 @@ func (w *Worker) create(ctx context.Context, s workers.Step) error {
 		return workers.Permanent(err)
 	}
 	if c.Disks, err = w.disks(ctx, s); err != nil {
+		return err
+	}
+	if c.NICs, err = w.nics(ctx, s); err != nil {
 		return err
 	}
 	seed, err := w.seedDisk(ctx, s)

@@ -10,7 +10,7 @@ import (
 )
 
 // Plug joins a vif to its network: moves it there, puts its rules before it, makes it a port and only then sets it up. It may be repeated,
-// also by two at once. No error if the device is gone.
+// also by two at once. mtu is in bytes. No error if the device is gone.
 func (k Kernel) Plug(v Vif, mtu int) error {
 	return k.in(v.VNI, func(x inside) error {
 		l, err := x.links.LinkByName(v.Device)
@@ -39,6 +39,19 @@ func (k Kernel) Plug(v Vif, mtu int) error {
 		}
 		return nil
 	})
+}
+
+// MTU gives the size of the largest packet on a network that stands, in bytes.
+func (k Kernel) MTU(vni int) (mtu int, err error) {
+	err = k.in(vni, func(x inside) error {
+		br, err := x.links.LinkByName(Bridge)
+		if err != nil {
+			return fmt.Errorf("find bridge: %w", err)
+		}
+		mtu = br.Attrs().MTU
+		return nil
+	})
+	return mtu, err
 }
 
 // enter writes the forwarding entry of a vif, without waiting for the worker's next look.

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"cloudengine/events"
 	"cloudengine/events/desired"
@@ -43,9 +44,12 @@ type Worker struct {
 	Load    func(module string, params ...string) error // loads a kernel module that is not there
 	Changed func()                                      // is called when a network stands that did not, or the other way round; may be nil
 
+	Patience time.Duration // that Ready waits for a network; 0: 15 s
+
 	mu     sync.Mutex
 	loaded bool
 	stands map[int]desired.Network
+	news   chan struct{} // is closed when stands has changed
 }
 
 // modules that the kernel cannot load by itself here: there is no modprobe.
@@ -115,6 +119,10 @@ func (w *Worker) Plan(docs []desired.Document, seen Observed) []workers.Plan {
 		changed = changed || !was
 	}
 	w.stands = stands
+	if changed && w.news != nil {
+		close(w.news)
+		w.news = nil
+	}
 	w.mu.Unlock()
 	if changed && w.Changed != nil {
 		w.Changed()
@@ -143,15 +151,40 @@ func (w *Worker) Standing() []desired.Network {
 
 var errNotThere = errors.New("the network is not there yet")
 
-// Ready says whether a domain with a NIC on a network can be made.
-func (w *Worker) Ready(_ context.Context, vni int) error {
+// Ready waits a little until a domain with a NIC on a network can be made.
+func (w *Worker) Ready(ctx context.Context, vni int) error {
+	patience := w.Patience
+	if patience == 0 {
+		patience = 15 * time.Second
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		there, news := w.look(vni)
+		if there {
+			return nil
+		}
+		select {
+		case <-news:
+		case <-ctx.Done():
+			return errNotThere
+		}
+	}
+}
+
+// look says whether a network stood at the last look, and what is closed when that changes.
+func (w *Worker) look(vni int) (bool, <-chan struct{}) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if _, ok := w.stands[vni]; !ok {
-		return errNotThere
+	if w.news == nil {
+		w.news = make(chan struct{})
 	}
-	return nil
+	_, there := w.stands[vni]
+	return there, w.news
 }
+
+// Name gives the name under which a domain's configuration has a network.
+func (w *Worker) Name(vni int) string { return Namespace(vni) }
 
 // Report has nothing to say: what a NIC waits for is told by its domain's step.
 func (w *Worker) Report([]desired.Document, Observed, map[events.Ref]bool) events.StorageReport {

@@ -14,6 +14,7 @@ import (
 	"cloudengine/events"
 	"cloudengine/workers/boot"
 	"cloudengine/workers/host"
+	"cloudengine/workers/network"
 	storage "cloudengine/workers/path"
 	"cloudengine/workers/seed"
 )
@@ -47,8 +48,8 @@ func plug(ctx context.Context, store host.Store, args []string, env func(string)
 		return nil
 	case kind == "vbd" && args[0] == "add":
 		return plugDisk(ctx, store, &seed.Dir{Path: seedDir(boot.RunDir)}, backend(env))
-	case kind == "vif" && (args[0] == "online" || args[0] == "add"):
-		return fmt.Errorf("hotplug vif: no network is managed by this version: %w", errHotplug)
+	case kind == "vif" && args[0] == "online":
+		return plugVif(ctx, store, network.Kernel{}, backend(env))
 	default:
 		return fmt.Errorf("hotplug %s %s: %w", kind, args[0], errHotplug)
 	}

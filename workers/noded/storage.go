@@ -128,6 +128,7 @@ func newChain(a *agent) *chain {
 		w := &path.Worker{Initiator: logins(), Mapper: path.Kernel{}, Load: modprobe.Load, Log: a.log.With("part", "paths"), Changed: c.wake}
 		addLoop(c, "paths", w, nil)
 		c.mapped = w.Mapped
+		c.addNetworks()
 		c.others = append(c.others, w.Run)
 		a.worker.Disks = w
 		if k, err := throttle.Open(throttle.Dir); err != nil {
