@@ -24,7 +24,7 @@ var memberColumns = []column{
 }
 
 func (a *app) fabricCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "fabric", Short: "Storage networks: who is on them, and what they speak"}
+	cmd := &cobra.Command{Use: "fabric", Short: "Networks of machines, for storage or as an underlay: who is on them, and what they speak"}
 	list := a.listCommand(events.KindFabric, "fabrics", fabricColumns)
 	list.Example = "  cloudengine fabric list"
 	show := a.showCommand(events.KindFabric, "a fabric", append([]column{field("ID", "id")}, append(fabricColumns[:len(fabricColumns):len(fabricColumns)],
@@ -42,15 +42,15 @@ func (a *app) fabricCreate() *cobra.Command {
 	var args commands.CreateFabric
 	var f intentFlags
 	cmd := &cobra.Command{
-		Use: "create NAME", Short: "Make a storage network known", Args: cobra.ExactArgs(1),
-		Example: "  cloudengine fabric create san --transport srp --subnet 10.77.2.0/24 --mtu 4200",
+		Use: "create NAME", Short: "Make a network of machines known", Args: cobra.ExactArgs(1),
+		Example: "  cloudengine fabric create san --transport srp --subnet 10.77.2.0/24 --mtu 4200\n  cloudengine fabric create wire --transport vxlan --subnet 10.77.3.0/24",
 		RunE: func(cmd *cobra.Command, words []string) error {
 			args.Name = words[0]
 			return a.make(cmd.Context(), &f, events.KindFabric, words[0], func(context.Context, *client.Client) (any, error) { return args, nil })
 		},
 	}
 	f.add(cmd)
-	cmd.Flags().StringVar(&args.Transport, "transport", events.TransportSRP, "what is spoken on it: srp or iscsi")
+	cmd.Flags().StringVar(&args.Transport, "transport", events.TransportSRP, "what is spoken on it: srp or iscsi for storage, vxlan for networks of accounts")
 	cmd.Flags().StringVar(&args.Subnet, "subnet", "", "IPv4 subnet that members get their addresses from")
 	cmd.Flags().IntVar(&args.MTU, "mtu", 0, "bytes; 0: 1500")
 	must(cmd.MarkFlagRequired("subnet"))

@@ -40,7 +40,8 @@ func (a *app) findAt(ctx context.Context, c *client.Client, kind events.Kind, re
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
 	q := events.ReadRequest{At: at}
-	if kind == events.KindVM || kind == events.KindTemplate {
+	switch kind {
+	case events.KindVM, events.KindTemplate, events.KindNetwork, events.KindSubnet, events.KindNIC:
 		account, err := a.accountIDAt(ctx, c, at)
 		if err != nil {
 			return nil, err

@@ -80,6 +80,7 @@ Exit codes: 0 ok, 1 error, 2 usage, 3 not found, 4 conflict, 5 refused by a guar
 	root.AddCommand(a.vmCommand(), a.machineCommand(), a.hostCommand(), a.templateCommand(), a.accountCommand(), a.userCommand(),
 		a.secretCommand(), a.grantCommand(), a.opCommand(), a.feedCommand(), a.watchCommand(), a.verifyCommand(), a.projectionCommand(), a.parkedCommand(), a.auditCommand(), a.logCommand(), a.serverCommand(), a.schemaCommand(), a.historyCommand(), a.whyCommand(), a.diffCommand(), a.undoCommand(), a.initCommand(), a.checkCommand(), a.caCommand(), a.serveCommand(), a.rackCommand(), a.versionCommand())
 	root.AddCommand(a.storageCommands()...)
+	root.AddCommand(a.networkCommands()...)
 	for _, c := range root.Commands() {
 		usageErrors(c)
 	}

@@ -67,6 +67,7 @@ type newVM struct {
 	pool                         string
 	diskSize                     mebibytes
 	keys                         []string // files
+	network                      string
 }
 
 func (a *app) vmCreate() *cobra.Command {
@@ -79,6 +80,7 @@ and attached in the same step, under the VM's name; without, it is yours to make
 told the VM's name and the keys of --ssh-key (cloud-init, NoCloud).`,
 		Example: `  cloudengine vm create web1 --account demo --ram 4GiB --template guest
   cloudengine vm create web2 --account demo --ram 128MiB --vcpus 1 --type pvh --template guest --id order-4711
+  cloudengine vm create web4 --account demo --ram 128MiB --template guest --network back
   cloudengine vm create web3 --account demo --ram 1GiB --type pvh --template debian --pool gold --disk-size 8GiB --ssh-key ~/.ssh/id_ed25519.pub --wait`,
 		RunE: func(cmd *cobra.Command, words []string) error {
 			c, err := a.connect(cmd.Context())
@@ -100,9 +102,11 @@ told the VM's name and the keys of --ssh-key (cloud-init, NoCloud).`,
 	fs.StringVar(&v.cmdline, "cmdline", "", "kernel command line instead of the template's")
 	fs.StringVar(&v.pool, "pool", "", "pool in which its disk is made, from a template of a disk")
 	fs.Var(&v.diskSize, "disk-size", "size of that disk; left out: that of the template's image")
+	fs.StringVar(&v.network, "network", "", "network of the account that its first NIC is on; left out: it gets none")
 	fs.StringArrayVar(&v.keys, "ssh-key", nil, "`file` with SSH public keys that its guest admits; may be given several times")
 	a.completeFlag(cmd, "template", events.KindTemplate)
 	a.completeFlag(cmd, "pool", events.KindPool)
+	a.completeFlag(cmd, "network", events.KindNetwork)
 	must(cmd.MarkFlagRequired("ram"))
 	must(cmd.MarkFlagRequired("template"))
 	return cmd
@@ -132,6 +136,13 @@ func (a *app) createVM(ctx context.Context, c *client.Client, f *intentFlags, v 
 	}
 	if err := a.diskOf(ctx, c, v, args); err != nil {
 		return err
+	}
+	if v.network != "" {
+		n, err := a.get(ctx, c, events.KindNetwork, v.network, events.ReadRequest{Account: account})
+		if err != nil {
+			return fmt.Errorf("find network %s: %w", v.network, err)
+		}
+		args["network"] = n.text("id")
 	}
 	_, err = a.send(ctx, c, f, intent{events.KindVM, "create", args, "", v.name})
 	return err
