@@ -16,14 +16,14 @@ import (
 const (
 	GuestKernel    = "vmlinux"   // uncompressed ELF, for PV and PVH
 	GuestBzImage   = "vmlinuz"   // the same kernel as its package has it, for HVM
-	GuestInitramfs = "guest.img" // one static program, cloudengine/bootimage/guest, and the driver of its disks
+	GuestInitramfs = "guest.img" // one static program, cloudengine/bootimage/guest, and the drivers of its disks and NICs
 )
 
 // guestPackage is the guest's only program.
 const guestPackage = "cloudengine/bootimage/guest"
 
-// guestDriver is the driver of paravirtual disks, which the program loads: it needs no other module.
-const guestDriver = "xen-blkfront.ko"
+// guestDrivers are the drivers of paravirtual disks and NICs, which the program loads: they need no other module.
+var guestDrivers = []string{"xen-blkfront.ko", "xen-netfront.ko"}
 
 // Guest writes the kernel and initramfs of the tiny test guest into out (default bin/guest). Files that are already
 // the same are not written again.
@@ -77,8 +77,11 @@ func guestFiles(ctx context.Context, kernel *deb, o Options, dest string) error 
 	if err != nil {
 		return err
 	}
-	driver := modules.file(modules.paths[moduleName(guestDriver)])
-	img, err := guestInitramfs(program, driver)
+	var drivers []string
+	for _, d := range guestDrivers {
+		drivers = append(drivers, modules.file(modules.paths[moduleName(d)]))
+	}
+	img, err := guestInitramfs(program, drivers)
 	if err != nil {
 		return err
 	}
@@ -130,12 +133,8 @@ func packedKernel(kernel *deb) ([]byte, error) {
 
 // guestInitramfs packs the driver and the guest's program: it is init, and by its other names what the kernel starts when the
 // hypervisor asks for a shutdown or a reboot.
-func guestInitramfs(program, driver string) ([]byte, error) {
+func guestInitramfs(program string, drivers []string) ([]byte, error) {
 	body, err := os.ReadFile(program)
-	if err != nil {
-		return nil, fmt.Errorf("pack guest: %w", err)
-	}
-	module, err := os.ReadFile(driver)
 	if err != nil {
 		return nil, fmt.Errorf("pack guest: %w", err)
 	}
@@ -144,8 +143,14 @@ func guestInitramfs(program, driver string) ([]byte, error) {
 		cpio.Directory("sbin", 0o755),
 		cpio.CharDev("dev/console", 0o600, 5, 1),
 		cpio.StaticFile("init", string(body), 0o755),
-		cpio.StaticFile(guestDriver, string(module), 0o644),
 		cpio.Symlink("sbin/poweroff", "/init"), cpio.Symlink("sbin/reboot", "/init"),
+	}
+	for _, path := range drivers {
+		module, err := os.ReadFile(path)
+		if err != nil {
+			return nil, fmt.Errorf("pack guest: %w", err)
+		}
+		records = append(records, cpio.StaticFile(filepath.Base(path), string(module), 0o644))
 	}
 	var plain, packed bytes.Buffer
 	w := cpio.Newc.Writer(&plain)

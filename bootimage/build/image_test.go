@@ -194,7 +194,7 @@ func TestGuestInitramfs(t *testing.T) {
 	mustFile(t, program, []byte("program"))
 	driver := filepath.Join(t.TempDir(), "driver")
 	mustFile(t, driver, []byte("driver"))
-	img, err := guestInitramfs(program, driver)
+	img, err := guestInitramfs(program, []string{driver})
 	if err != nil {
 		t.Fatal(err)
 	}

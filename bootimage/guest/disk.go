@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// diskModule is the driver of paravirtual disks, which Debian's kernel has as a module; without it the guest has none.
-const diskModule = "/xen-blkfront.ko"
+// modules are the drivers of paravirtual disks and NICs, which Debian's kernel has as modules; without them the guest has none.
+var modules = []string{"/xen-blkfront.ko", "/xen-netfront.ko"}
 
 const (
 	blockSize = 4096
@@ -28,15 +28,17 @@ const (
 	diskMagic = 0x6365677565737464
 )
 
-// loadDisks loads the driver, if the guest has it.
-func loadDisks() {
-	f, err := os.Open(diskModule)
-	if err != nil {
-		return
-	}
-	defer f.Close()
-	if err := unix.FinitModule(int(f.Fd()), "", 0); err != nil && !errors.Is(err, unix.EEXIST) {
-		fmt.Printf("guest: load %s: %v\n", diskModule, err)
+// loadDrivers loads those drivers that the guest has.
+func loadDrivers() {
+	for _, m := range modules {
+		f, err := os.Open(m)
+		if err != nil {
+			continue
+		}
+		if err := unix.FinitModule(int(f.Fd()), "", 0); err != nil && !errors.Is(err, unix.EEXIST) {
+			fmt.Printf("guest: load %s: %v\n", m, err)
+		}
+		_ = f.Close()
 	}
 }
 

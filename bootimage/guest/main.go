@@ -5,7 +5,8 @@
 // (drivers/xen/manage.c). On the kernel command line it takes ce.vm, ce.name and ce.epoch (who it is), and
 // ce.after=<seconds>:<poweroff|reboot|crash|flood>, and ce.disk=<name> (xvda), which makes it write to that disk and read
 // back for ever; the same words work when typed on the console, a disk's name too. ce.load=<name> makes it read that disk as
-// fast as it can. It has no network and no shell.
+// fast as it can. ce.net=<names> makes it set its NIC up by DHCP and say which of the others it reaches; ce.attack=<addresses> makes it
+// send what no guest may. It has no shell.
 package main
 
 import (
@@ -38,7 +39,7 @@ func main() {
 			fmt.Printf("guest: mount %s: %v\n", m.dir, err)
 		}
 	}
-	loadDisks()
+	loadDrivers()
 	words := commandLine(read("/proc/cmdline"))
 	fmt.Print(introduction(words))
 	fmt.Print(drivers("/sys"))
@@ -52,6 +53,12 @@ func main() {
 	}
 	if name := words["ce.load"]; name != "" {
 		go awaitDisk(name, load)
+	}
+	if peers, ok := words["ce.net"]; ok {
+		go network(peers)
+	}
+	if victims := words["ce.attack"]; victims != "" {
+		go attack(victims)
 	}
 	for n := 1; ; n++ {
 		time.Sleep(tick)

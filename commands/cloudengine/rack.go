@@ -28,6 +28,7 @@ type rackFlags struct {
 	dom0Args     string
 	detach       bool
 	patience     time.Duration
+	networks     bool
 }
 
 func (a *app) rackCommand() *cobra.Command {
@@ -54,6 +55,7 @@ again. It stays in the foreground until Ctrl-C, which stops everything; with --d
 	fs.IntVar(&f.hosts, "hosts", 2, "number of machines")
 	fs.IntVar(&f.storageNodes, "storage-nodes", 0, "number of storage nodes, with four disks each")
 	fs.IntVar(&f.proxies, "proxies", 0, "number of proxies")
+	fs.BoolVar(&f.networks, "networks", false, "give each host a card more, for networks of accounts")
 	fs.Var(&f.ram, "machine-ram", "memory of each machine")
 	fs.StringVar(&f.listen, "listen", "127.0.0.1:4222", "where the bus is reached outside")
 	fs.StringVar(&f.http, "http", "127.0.0.1:8080", "where HTTP is reached outside")
@@ -142,7 +144,7 @@ func (a *app) rackSerial(dir, name string) error {
 
 // config says how the rack is made, and where the control plane listens inside.
 func (f rackFlags) config(say func(string)) (c rack.Config, bus, web string, err error) {
-	c = rack.Config{Dir: f.dir, Namespace: f.namespace, Hosts: f.hosts, MemoryMiB: int(f.ram), StorageNodes: f.storageNodes, Proxies: f.proxies, Progress: say}
+	c = rack.Config{Dir: f.dir, Namespace: f.namespace, Hosts: f.hosts, MemoryMiB: int(f.ram), StorageNodes: f.storageNodes, Proxies: f.proxies, Networks: f.networks, Progress: say}
 	r, err := rack.New(c)
 	if err != nil {
 		return c, "", "", err

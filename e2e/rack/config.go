@@ -29,6 +29,7 @@ const (
 	BootBridge = "boot0"
 	BMCBridge  = "bmc0"
 	SANBridge  = "san0" // the storage fabric; there if the rack has storage nodes or proxies
+	NetBridge  = "net0" // the underlay of networks of accounts; there if the rack has networks
 )
 
 // ErrUnknownMachine is returned for the name of a machine that the rack does not have.
@@ -53,6 +54,8 @@ type Config struct {
 	// StorageMiB is the RAM of a storage node or proxy. Default: 384, of which about 200 are free with all drivers of the storage chain
 	// loaded. Less than 320 does not boot: the image may take half of what is left beside the kernel and the packed image.
 	StorageMiB int `json:"storage_mib,omitempty"`
+	// Networks gives each host a card more, on NetBridge.
+	Networks bool `json:"networks,omitempty"`
 	// MemoryMiB is the RAM of one host. Default: 2048; the control domain takes 1024 of it.
 	MemoryMiB int `json:"memory_mib"`
 	// CPUs is the number of processors of one machine. Default: 2.
@@ -87,6 +90,7 @@ type Machine struct {
 	BMC     netip.Addr `json:"bmc"`               // IPMI 2.0 (RMCP+), UDP port 623
 	Role    string     `json:"role"`              // host, storage_node or proxy
 	SANMAC  string     `json:"san_mac,omitempty"` // of the NIC on san0
+	NetMAC  string     `json:"net_mac,omitempty"` // of the NIC on net0
 
 	BMCUser         string `json:"bmc_user"`
 	BMCPasswordFile string `json:"bmc_password_file"` // mode 0600, no newline
@@ -94,6 +98,7 @@ type Machine struct {
 
 	tap    string
 	sanTap string // empty: it has no card there
+	netTap string // empty: it has no card there
 	disks  []string
 	dir    string
 }
@@ -211,6 +216,9 @@ func (c Config) machine(n int) Machine {
 	}
 	if c.hasSAN() {
 		m.sanTap, m.SANMAC = "san-"+name, fmt.Sprintf("52:54:00:78:%02x:%02x", id[15], n)
+	}
+	if c.Networks && role == RoleHost {
+		m.netTap, m.NetMAC = "net-"+name, fmt.Sprintf("52:54:00:79:%02x:%02x", id[15], n)
 	}
 	if role == RoleStorageNode {
 		for i := range c.Disks {

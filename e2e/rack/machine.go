@@ -159,6 +159,9 @@ func (r *Rack) qemuArgs(m Machine) []string {
 		args = append(args, "-netdev", "tap,id=san,script=no,downscript=no,ifname="+m.sanTap,
 			"-device", "virtio-net-pci,netdev=san,romfile=,host_mtu="+strconv.Itoa(sanMTU)+",mac="+m.SANMAC)
 	}
+	if m.netTap != "" {
+		args = append(args, "-netdev", "tap,id=net,script=no,downscript=no,ifname="+m.netTap, "-device", "virtio-net-pci,netdev=net,romfile=,mac="+m.NetMAC)
+	}
 	for i, path := range m.disks {
 		id := "disk" + strconv.Itoa(i)
 		args = append(args, "-drive", "if=none,format=raw,cache=none,aio=threads,id="+id+",file="+escapeComma(path),

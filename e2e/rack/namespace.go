@@ -164,7 +164,12 @@ func (r *Rack) ensureNetwork() error {
 			return err
 		}
 		if r.cfg.hasSAN() {
-			if err := ensureLink(SANBridge, sanBridge()); err != nil {
+			if err := ensureLink(SANBridge, silentBridge(SANBridge, sanMTU)); err != nil {
+				return err
+			}
+		}
+		if r.cfg.Networks {
+			if err := ensureLink(NetBridge, silentBridge(NetBridge, 1500)); err != nil {
 				return err
 			}
 		}
@@ -240,10 +245,10 @@ func (r *Rack) ensureBridge(name string, address net.IP) error {
 // sanMTU lets RDMA over Ethernet use its largest packets of 4096 bytes.
 const sanMTU = 4200
 
-// sanBridge is the switch of the storage fabric. We have no address there.
-func sanBridge() netlink.Link {
+// silentBridge is the switch of a network of machines on which we have no address. mtu is in bytes.
+func silentBridge(name string, mtu int) netlink.Link {
 	snooping := false
-	return &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: SANBridge, MTU: sanMTU}, MulticastSnooping: &snooping}
+	return &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: name, MTU: mtu}, MulticastSnooping: &snooping}
 }
 
 // ensurePort makes a tap in a bridge. One that is there is left as it is: it may have been cut off on purpose. It must run inside.
@@ -284,6 +289,11 @@ func (r *Rack) ensureMachinePorts(m Machine) error {
 	}
 	if m.sanTap != "" {
 		if err := ensurePort(m.sanTap, SANBridge, sanMTU); err != nil {
+			return err
+		}
+	}
+	if m.netTap != "" {
+		if err := ensurePort(m.netTap, NetBridge, 0); err != nil {
 			return err
 		}
 	}

@@ -122,7 +122,7 @@ func useRack(m *testing.M) (code int, err error) {
 // rackUp is the command that raises the rack, and that starts again what of it has ended. Its machines have a shell on their console.
 func rackUp(ctx context.Context) *exec.Cmd {
 	return command(ctx, "rack", "up", "--detach", "--image", filepath.Join(repo, "bin/image"), "--guest", filepath.Join(repo, "bin/guest"),
-		"--listen", listen, "--http", web, "--namespace", namespace, "--storage-nodes", "2", "--proxies", "2", "--dom0-args", "ce.shell")
+		"--listen", listen, "--http", web, "--namespace", namespace, "--storage-nodes", "2", "--proxies", "2", "--networks", "--dom0-args", "ce.shell")
 }
 
 func runAll(m *testing.M) (code int, err error) {
