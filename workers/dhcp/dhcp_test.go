@@ -16,6 +16,7 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"github.com/insomniacslk/dhcp/dhcpv6"
 	"github.com/insomniacslk/dhcp/iana"
+	"golang.org/x/time/rate"
 )
 
 var (
@@ -288,33 +289,6 @@ func TestDocumentThatIsNotAllUnderstood(t *testing.T) {
 	}
 }
 
-func TestStormIsNotRead(t *testing.T) {
-	s := New(Options{Log: slog.New(slog.DiscardHandler)})
-	if err := s.Set(document()); err != nil {
-		t.Fatal(err)
-	}
-	p := packet4(t, one, dhcpv4.MessageTypeDiscover)
-	answered := 0
-	for range 10 * burst {
-		if _, err := s.decide(s.answer4, one, p); err == nil {
-			answered++
-		} else if !errors.Is(err, ErrTooMany) {
-			t.Fatal(err)
-		}
-		if answered == burst { // a new document does not begin anew
-			if err := s.Set(document()); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	if answered < burst || answered > 2*burst {
-		t.Errorf("%d of a storm of %d are answered", answered, 10*burst)
-	}
-	if _, err := s.decide(s.answer4, two, packet4(t, two, dhcpv4.MessageTypeDiscover)); err != nil {
-		t.Errorf("a neighbour: %v", err)
-	}
-}
-
 // TestServeEndsWithItsContext also when no packet ever came.
 func TestServeEndsWithItsContext(t *testing.T) {
 	s := New(Options{Log: slog.New(slog.DiscardHandler)})
@@ -324,7 +298,7 @@ func TestServeEndsWithItsContext(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- s.answer(ctx, conn, s.answer4) }()
+	go func() { done <- s.answer(ctx, conn, rate.NewLimiter(1, 1), (*Network).Answer4) }()
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)

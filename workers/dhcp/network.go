@@ -20,12 +20,11 @@ var (
 	ErrForged    = errors.New("it speaks of another hardware address than its frame is from")
 	ErrNotForUs  = errors.New("for another server, or not a question")
 	ErrNoAddress = errors.New("its NIC has no address of that family")
-	ErrTooMany   = errors.New("too many requests of this NIC")
 	ErrTooLong   = errors.New("its answer would be longer than a packet of the network")
 )
 
 // reasons lists all of them.
-var reasons = []error{ErrMalformed, ErrUnknown, ErrForged, ErrNotForUs, ErrNoAddress, ErrTooMany, ErrTooLong}
+var reasons = []error{ErrMalformed, ErrUnknown, ErrForged, ErrNotForUs, ErrNoAddress, ErrTooLong}
 
 // What guests are told of how long their addresses are good for. Each answer gives the whole time anew.
 const (

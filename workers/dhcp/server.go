@@ -16,7 +16,8 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// What one NIC may ask, of all three protocols together: a boot takes about ten packets.
+// What one NIC may ask, of all three protocols together: a boot takes about ten packets. Who asks more waits: its packets are not read, and
+// the kernel drops what its queue has no room for.
 const (
 	perSecond = 10
 	burst     = 40
@@ -38,16 +39,10 @@ type Options struct {
 // Server answers the guests of one network on this host.
 type Server struct {
 	opt     Options
-	now     atomic.Pointer[state]
-	changed chan struct{} // holds a token when all guests shall be told
+	network atomic.Pointer[Network]
+	changed chan struct{} // holds a token after a document
 	count   map[error]*atomic.Uint64
 	told    *rate.Sometimes
-}
-
-// state is what holds between two documents.
-type state struct {
-	net    *Network
-	limits map[MAC]*rate.Limiter // of each guest: nobody else can make it grow
 }
 
 // New makes a server that answers nobody until it is given a document.
@@ -59,21 +54,15 @@ func New(opt Options) *Server {
 	for _, why := range append([]error{nil}, reasons...) {
 		s.count[why] = &atomic.Uint64{}
 	}
-	s.now.Store(&state{net: &Network{}})
+	s.network.Store(&Network{})
 	return s
 }
 
-// Set lets a document count from the next packet on. It may be called at any time, from any goroutine but only one at once. An error tells what
-// of the document was left out; the rest counts.
+// Set lets a document count from the next packet on. It may be called at any time. An error tells what of the document was left out; the rest
+// counts.
 func (s *Server) Set(doc desired.Network) error {
 	n, err := NewNetwork(doc)
-	old, fresh := s.now.Load().limits, map[MAC]*rate.Limiter{}
-	for mac := range n.guests {
-		if fresh[mac] = old[mac]; fresh[mac] == nil {
-			fresh[mac] = rate.NewLimiter(perSecond, burst)
-		}
-	}
-	s.now.Store(&state{n, fresh})
+	s.network.Store(n)
 	select {
 	case s.changed <- struct{}{}:
 	default:
@@ -81,7 +70,7 @@ func (s *Server) Set(doc desired.Network) error {
 	return err
 }
 
-// Counts tells how many packets were answered ("answered"), and how many were not, by reason, since the server was made.
+// Counts tells how many packets of guests were answered ("answered"), and how many were not, by reason, since the server was made.
 func (s *Server) Counts() map[string]uint64 {
 	out := map[string]uint64{}
 	for why, n := range s.count {
@@ -95,44 +84,102 @@ func (s *Server) Counts() map[string]uint64 {
 }
 
 // Serve opens sockets in the namespace and answers until ctx ends; then it gives nil. An error means that nobody is answered any more, as when
-// the bridge went down or away: it may be called again.
+// the bridge of guests went down or away: it may be called again, but never twice at once.
 func (s *Server) Serve(ctx context.Context) error {
-	so, err := open(s.opt.Namespace, s.opt.Device)
+	b, err := openBridge(s.opt.Namespace, s.opt.Device)
 	if err != nil {
 		return err
 	}
-	defer so.close()
+	defer b.close()
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return s.answer(ctx, so.four, s.answer4) })
-	g.Go(func() error { return s.answer(ctx, so.six, s.answer6(so.link)) })
-	g.Go(func() error { return s.answer(ctx, so.router, s.answerRouter(so.link)) })
-	g.Go(func() error { return s.advertise(ctx, so.router, so.link) })
+	g.Go(func() error { return s.follow(ctx, g, b) })
 	return g.Wait()
 }
 
-func (s *Server) answer4(n *Network, from MAC, p []byte) ([]byte, error) { return n.Answer4(from, p) }
-
-func (s *Server) answer6(link MAC) answerer {
-	return func(n *Network, from MAC, p []byte) ([]byte, error) { return n.Answer6(link, from, p) }
+// line is what one guest is served by.
+type line struct {
+	sockets
+	hangUp context.CancelFunc
 }
 
-func (s *Server) answerRouter(link MAC) answerer {
-	return func(n *Network, from MAC, p []byte) ([]byte, error) { return n.AnswerRouter(link, from, p) }
+// follow serves the guests of each document, and advertises the network to them after each, and from time to time.
+func (s *Server) follow(ctx context.Context, g *errgroup.Group, b *bridge) error {
+	lines := map[MAC]line{}
+	for {
+		n := s.network.Load()
+		if err := s.attend(ctx, g, b, lines, n); err != nil {
+			return err
+		}
+		if p := n.Advertisement(b.link); p != nil {
+			for mac, l := range lines {
+				s.send(ctx, l.six, mac, p)
+			}
+		}
+		again := false
+		for until := time.Now().Add(advertiseLeast); wait(ctx, time.Until(until), s.changed); { // too early to advertise again
+			again = true
+			if err := s.attend(ctx, g, b, lines, s.network.Load()); err != nil {
+				return err
+			}
+		}
+		if !again {
+			wait(ctx, advertiseEvery-advertiseLeast, s.changed)
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+	}
+}
+
+// attend opens lines to guests that have come, and ends those to guests that have gone.
+func (s *Server) attend(ctx context.Context, g *errgroup.Group, b *bridge, lines map[MAC]line, n *Network) error {
+	for mac, l := range lines {
+		if n.guests[mac] == nil {
+			l.hangUp()
+			delete(lines, mac)
+		}
+	}
+	var come []MAC
+	for mac := range n.guests {
+		if _, there := lines[mac]; !there {
+			come = append(come, mac)
+		}
+	}
+	opened, err := b.open(come)
+	if err != nil {
+		return err
+	}
+	for i, mac := range come {
+		ctx, hangUp := context.WithCancel(ctx)
+		l, limit := line{opened[i], hangUp}, rate.NewLimiter(perSecond, burst)
+		lines[mac] = l
+		g.Go(func() error { return s.answer(ctx, l.four, limit, (*Network).Answer4) })
+		g.Go(func() error { return s.answer(ctx, l.six, limit, b.answer6) })
+	}
+	return nil
 }
 
 // answerer makes the answer to a packet of a card.
 type answerer func(*Network, MAC, []byte) ([]byte, error)
 
+// answer6 answers what an IPv6 line lets through.
+func (b *bridge) answer6(n *Network, from MAC, p []byte) ([]byte, error) {
+	if isICMPv6(p) {
+		return n.AnswerRouter(b.link, from, p)
+	}
+	return n.Answer6(b.link, from, p)
+}
+
 // answer answers what comes in by conn, whose packets begin with the network header and whose addresses are *packet.Addr, until ctx ends. It
 // closes conn.
-func (s *Server) answer(ctx context.Context, conn net.PacketConn, how answerer) error {
+func (s *Server) answer(ctx context.Context, conn net.PacketConn, limit *rate.Limiter, how answerer) error {
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	buf := make([]byte, fixed.MaxDatagram)
-	for {
+	for limit.Wait(ctx) == nil {
 		size, addr, err := conn.ReadFrom(buf)
 		if ctx.Err() != nil {
-			return nil
+			break
 		}
 		if err != nil {
 			return fmt.Errorf("read request: %w", err)
@@ -141,57 +188,29 @@ func (s *Server) answer(ctx context.Context, conn net.PacketConn, how answerer) 
 		if !ok || from == nil || len(from.HardwareAddr) != 6 {
 			continue
 		}
-		reply, why := s.decide(how, MAC(from.HardwareAddr), buf[:size])
-		if s.count[why].Add(1); why != nil {
-			continue
+		reply, why := how(s.network.Load(), MAC(from.HardwareAddr), buf[:size])
+		if s.count[why].Add(1); why == nil {
+			s.send(ctx, conn, MAC(from.HardwareAddr), reply)
 		}
-		if _, err := conn.WriteTo(reply, from); err != nil && ctx.Err() == nil {
-			s.told.Do(func() { s.opt.Log.Warn("send answer to guest", "mac", from, "error", err) })
-		}
+	}
+	return nil
+}
+
+func (s *Server) send(ctx context.Context, conn net.PacketConn, to MAC, p []byte) {
+	if _, err := conn.WriteTo(p, &packet.Addr{HardwareAddr: to[:]}); err != nil && ctx.Err() == nil {
+		s.told.Do(func() { s.opt.Log.Warn("send to guest", "mac", to, "error", err) })
 	}
 }
 
-// decide looks into packets only of cards that may ask now.
-func (s *Server) decide(how answerer, from MAC, p []byte) ([]byte, error) {
-	st := s.now.Load()
-	limit := st.limits[from]
-	if limit == nil {
-		return nil, ErrUnknown
-	}
-	if !limit.Allow() {
-		return nil, ErrTooMany
-	}
-	return how(st.net, from, p)
-}
-
-// advertise tells all guests of the network, each in a frame of its own, from time to time and after each change.
-func (s *Server) advertise(ctx context.Context, conn net.PacketConn, link MAC) error {
-	for {
-		st := s.now.Load()
-		p := st.net.Advertisement(link)
-		for mac := range st.limits {
-			if p == nil || ctx.Err() != nil {
-				break
-			}
-			if _, err := conn.WriteTo(p, &packet.Addr{HardwareAddr: mac[:]}); err != nil && ctx.Err() == nil {
-				s.told.Do(func() { s.opt.Log.Warn("advertise network to guest", "mac", mac, "error", err) })
-			}
-		}
-		if !wait(ctx, advertiseLeast, nil) || !wait(ctx, advertiseEvery-advertiseLeast, s.changed) {
-			return nil
-		}
-	}
-}
-
-// wait waits for a time or an earlier token. False: ctx has ended.
+// wait waits for a time, or for an earlier token: then it tells true. It ends early with ctx.
 func wait(ctx context.Context, d time.Duration, earlier <-chan struct{}) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-ctx.Done():
-		return false
 	case <-t.C:
 	case <-earlier:
+		return true
 	}
-	return true
+	return false
 }

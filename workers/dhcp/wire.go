@@ -50,6 +50,9 @@ func parse6(p []byte, protocol byte) (datagram, bool) {
 	return d, ok
 }
 
+// isICMPv6 tells whether an IPv6 packet says that it is ICMPv6.
+func isICMPv6(p []byte) bool { return len(p) >= header6 && p[6] == protocolICMPv6 }
+
 func parseUDP(from, to netip.Addr, p []byte) (datagram, bool) {
 	if len(p) < headerUDP {
 		return datagram{}, false
