@@ -7,8 +7,9 @@
 //
 // It promises: only NICs of domains that may run on this host (Port.Here) are answered, known by the hardware address that their frames come
 // from, which also must be the one that they speak of; answers go into a frame for that address alone, broadcast or not, so nobody else gets
-// one; they carry whole checksums; each guest has sockets of its own, so one that asks too often is read slowly, and fills no queue but its
-// own (the price: what comes to the bridge passes a filter for each guest of the host, some 30 ns of the kernel's time). A network without an IPv6 subnet hears nothing of IPv6.
+// one; they carry whole checksums. Each guest has sockets of its own, so one that asks too often is read slowly, and fills no queue but its own
+// (the price: what comes to the bridge passes two short filters in the kernel for each guest of the host). A network without an IPv6 subnet
+// hears nothing of IPv6.
 //
 // It does not: keep a guest from sending frames under another one's hardware address, or a storm of broadcasts to its neighbours (the host's
 // filters do), check UDP checksums of requests

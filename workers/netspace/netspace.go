@@ -52,9 +52,10 @@ func enter(path string, f func() error) error {
 	return f()
 }
 
-// ListenUDP opens a UDP socket on all addresses of one device. network is "udp4" or "udp6". It must be called inside.
-func ListenUDP(network, device string, port int) (*net.UDPConn, error) {
-	conn, err := on(device).ListenPacket(context.Background(), network, fmt.Sprintf(":%d", port))
+// ListenUDP opens a UDP socket on all addresses of one device. network is "udp4" or "udp6". It must be called inside. More is done with the
+// socket before it has its port.
+func ListenUDP(network, device string, port int, more ...func(fd int) error) (*net.UDPConn, error) {
+	conn, err := on(device, more).ListenPacket(context.Background(), network, fmt.Sprintf(":%d", port))
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", device, err)
 	}
@@ -63,7 +64,7 @@ func ListenUDP(network, device string, port int) (*net.UDPConn, error) {
 
 // ListenTCP opens a TCP socket on all addresses of one device. network is "tcp4" or "tcp6". It must be called inside.
 func ListenTCP(network, device string, port int) (net.Listener, error) {
-	l, err := on(device).Listen(context.Background(), network, fmt.Sprintf(":%d", port))
+	l, err := on(device, nil).Listen(context.Background(), network, fmt.Sprintf(":%d", port))
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", device, err)
 	}
@@ -71,10 +72,18 @@ func ListenTCP(network, device string, port int) (net.Listener, error) {
 }
 
 // on binds sockets to a device before they have a port.
-func on(device string) *net.ListenConfig {
+func on(device string, more []func(fd int) error) *net.ListenConfig {
 	return &net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
 		var failed error
-		if err := c.Control(func(fd uintptr) { failed = unix.BindToDevice(int(fd), device) }); err != nil {
+		err := c.Control(func(fd uintptr) {
+			failed = unix.BindToDevice(int(fd), device)
+			for _, f := range more {
+				if failed == nil {
+					failed = f(int(fd))
+				}
+			}
+		})
+		if err != nil {
 			return err
 		}
 		return failed
