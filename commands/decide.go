@@ -2,6 +2,7 @@ package commands
 
 import (
 	"errors"
+	"maps"
 	"sort"
 	"strconv"
 	"strings"
@@ -88,16 +89,9 @@ func init() { // a table that its own entries refer to cannot be a plain variabl
 		"volume.detach":              verb(member(events.RoleOperate), decideDetachVolume),
 		"volume.delete":              verb(member(events.RoleOperate), decideDeleteVolume),
 		"machine.report_storage":     verb(internal(machinePrefix), decideStorageReport),
-		"network.create":             verb(member(events.RoleOperate), decideCreateNetwork),
-		"network.delete":             verb(member(events.RoleOperate), decideDeleteNetwork),
-		"subnet.create":              verb(member(events.RoleOperate), decideCreateSubnet),
-		"subnet.delete":              verb(member(events.RoleOperate), decideDeleteSubnet),
-		"subnet.reserve":             verb(member(events.RoleOperate), decideReserveAddress),
-		"subnet.release":             verb(member(events.RoleOperate), decideReleaseAddress),
-		"nic.create":                 verb(member(events.RoleOperate), decideCreateNIC),
-		"nic.delete":                 verb(member(events.RoleOperate), decideDeleteNIC),
 		"operation.expire":           verb(internal(ActorDeadline), decideExpireOperation),
 	}
+	maps.Copy(verbs, networkVerbs())
 }
 
 func knownVerbs(k events.Kind) string {

@@ -21,6 +21,20 @@ func newNetworks() networks {
 	}
 }
 
+// networkVerbs are the commands about networks.
+func networkVerbs() map[string]entry {
+	return map[string]entry{
+		"network.create": verb(member(events.RoleOperate), decideCreateNetwork),
+		"network.delete": verb(member(events.RoleOperate), decideDeleteNetwork),
+		"subnet.create":  verb(member(events.RoleOperate), decideCreateSubnet),
+		"subnet.delete":  verb(member(events.RoleOperate), decideDeleteSubnet),
+		"subnet.reserve": verb(member(events.RoleOperate), decideReserveAddress),
+		"subnet.release": verb(member(events.RoleOperate), decideReleaseAddress),
+		"nic.create":     verb(member(events.RoleOperate), decideCreateNIC),
+		"nic.delete":     verb(member(events.RoleOperate), decideDeleteNIC),
+	}
+}
+
 // Network is an internal network of an account.
 type Network struct {
 	ID      events.NetworkID

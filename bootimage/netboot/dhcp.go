@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"cloudengine/workers/dhcp/fixed"
+
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"github.com/insomniacslk/dhcp/dhcpv4/server4"
 	"github.com/insomniacslk/dhcp/iana"
@@ -19,8 +21,8 @@ const (
 	biosProgram = "undionly.kpxe"
 	efiProgram  = "ipxe.efi"
 	leaseTime   = 24 * time.Hour
-	// maxDatagram bounds what is read of one packet; DHCP needs 576, PXE ROMs send up to 1500.
-	maxDatagram = 2048
+	// maxDatagram bounds what is read of one packet, in bytes, also of TFTP and ICMPv6.
+	maxDatagram = fixed.MaxDatagram
 	// maxUnknown bounds the unknown MACs that are remembered, to tell of each once a minute.
 	maxUnknown = 1024
 )
@@ -64,11 +66,8 @@ func (s *Service) answerDHCP(ctx context.Context, conn net.PacketConn) error {
 // dhcpReply returns the answer to a packet and where it goes; nil if there is none: the packet is malformed, relayed,
 // for another server, or from a machine that is not known.
 func (s *Service) dhcpReply(packet []byte) (*dhcpv4.DHCPv4, net.Addr) {
-	req, err := dhcpv4.FromBytes(packet)
-	if err != nil || req.OpCode != dhcpv4.OpcodeBootRequest || req.HWType != iana.HWTypeEthernet || len(req.ClientHWAddr) != 6 {
-		return nil, nil
-	}
-	if !req.GatewayIPAddr.Equal(net.IPv4zero) {
+	req, ok := fixed.Parse(packet)
+	if !ok {
 		return nil, nil
 	}
 	mac := req.ClientHWAddr.String()
@@ -77,7 +76,7 @@ func (s *Service) dhcpReply(packet []byte) (*dhcpv4.DHCPv4, net.Addr) {
 		s.discovered(mac, req)
 		return nil, nil
 	}
-	kind, ok := s.replyKind(req, addr)
+	kind, ok := fixed.Kind(req, s.opt.ServerAddress, addr)
 	if !ok {
 		return nil, nil
 	}
@@ -91,29 +90,6 @@ func (s *Service) dhcpReply(packet []byte) (*dhcpv4.DHCPv4, net.Addr) {
 		to.IP = addr.AsSlice() // it has its address: renewal
 	}
 	return reply, to
-}
-
-// replyKind is the state machine of RFC 2131, section 4.3, for a server whose every client has one fixed address.
-func (s *Service) replyKind(req *dhcpv4.DHCPv4, addr netip.Addr) (dhcpv4.MessageType, bool) {
-	if id := req.ServerIdentifier(); id != nil && !id.Equal(s.opt.ServerAddress.AsSlice()) {
-		return 0, false // it chose another server
-	}
-	switch req.MessageType() {
-	case dhcpv4.MessageTypeDiscover:
-		return dhcpv4.MessageTypeOffer, true
-	case dhcpv4.MessageTypeInform:
-		return dhcpv4.MessageTypeAck, req.ClientIPAddr.Equal(addr.AsSlice())
-	case dhcpv4.MessageTypeRequest:
-		wanted := req.RequestedIPAddress()
-		if wanted == nil || wanted.IsUnspecified() {
-			wanted = req.ClientIPAddr
-		}
-		if wanted.Equal(addr.AsSlice()) {
-			return dhcpv4.MessageTypeAck, true
-		}
-		return dhcpv4.MessageTypeNak, true
-	}
-	return 0, false // release and decline change nothing: the address is the machine's
 }
 
 func (s *Service) makeReply(req *dhcpv4.DHCPv4, kind dhcpv4.MessageType, m Machine, mac string, addr netip.Addr) (*dhcpv4.DHCPv4, error) {

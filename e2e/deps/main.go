@@ -31,6 +31,10 @@ var packages = []struct{ name, why string }{
 	{"dpkg", "the Debian package of a release (dpkg-deb)"},
 	{"mmdebstrap", "the Debian guest's root file system"},
 	{"e2fsprogs", "its file system (mke2fs)"},
+	{"busybox", "a small guest's DHCP client (udhcpc), to answer in tests"},
+	{"isc-dhcp-client", "Debian's DHCP client, to answer in tests"},
+	{"bind9-dnsutils", "a DNS client (dig), to answer in tests"},
+	{"util-linux", "running those in network namespaces (nsenter)"},
 	{"systemd", "checking the unit in that package (systemd-analyze, systemd-sysusers)"},
 }
 

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"cloudengine/workers/netspace"
 )
 
 // Pieces of frames.
@@ -123,7 +125,7 @@ func allowed() []attack {
 func (w *wire) raw(space, device string) int {
 	w.t.Helper()
 	fd := -1
-	err := as(w.path(space), func() error {
+	err := netspace.Inside(w.path(space), func() error {
 		i, err := net.InterfaceByName(device)
 		if err != nil {
 			return err

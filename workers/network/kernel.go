@@ -6,7 +6,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 
@@ -14,6 +13,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"cloudengine/workers/netspace"
 )
 
 // Kernel is the network of this machine: rtnetlink(7) and nftables in the namespaces below /run/netns. Its zero value is the real one.
@@ -63,80 +64,8 @@ func (k Kernel) home(do func(x inside) error) error {
 	return at("/proc/self/ns/net", do)
 }
 
-// as runs something on a thread that is in a namespace. The thread ends with it if it cannot go back.
-func as(path string, do func() error) error {
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread()
-		back, err := netns.Get()
-		if err != nil {
-			done <- fmt.Errorf("open own namespace: %w", err)
-			return
-		}
-		defer back.Close()
-		ns, err := netns.GetFromPath(path)
-		if err == nil {
-			defer ns.Close()
-			err = netns.Set(ns)
-		}
-		if err != nil {
-			done <- fmt.Errorf("enter namespace %s: %w", path, err)
-			return
-		}
-		err = do()
-		if netns.Set(back) == nil {
-			runtime.UnlockOSThread()
-		}
-		done <- err
-	}()
-	return <-done
-}
-
-// makeNamespace makes a namespace with a name; no error if it is there.
-func makeNamespace(path string) error {
-	if _, err := os.Stat(path); err == nil && isNamespace(path) {
-		return nil
-	}
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread has changed, and ends
-		done <- func() error {
-			if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-				return err
-			}
-			f, err := os.OpenFile(path, os.O_CREATE|os.O_RDONLY, 0o444)
-			if err != nil {
-				return err
-			}
-			_ = f.Close()
-			if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-				return err
-			}
-			return unix.Mount("/proc/thread-self/ns/net", path, "bind", unix.MS_BIND, "")
-		}()
-	}()
-	if err := <-done; err != nil {
-		return fmt.Errorf("make namespace %s: %w", path, err)
-	}
-	return nil
-}
-
-func isNamespace(path string) bool {
-	var st unix.Statfs_t
-	return unix.Statfs(path, &st) == nil && st.Type == unix.NSFS_MAGIC
-}
-
 // Remove removes the namespace of a network with all that is in it; no error if it is not there.
-func (k Kernel) Remove(vni int) error {
-	path := k.Path(vni)
-	if err := unix.Unmount(path, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
-		return fmt.Errorf("unmount namespace %s: %w", path, err)
-	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("remove namespace %s: %w", path, err)
-	}
-	return nil
-}
+func (k Kernel) Remove(vni int) error { return netspace.Remove(k.Path(vni)) }
 
 // settings of a namespace: its bridge has addresses, and asks nobody for some.
 var settings = [][2]string{
@@ -151,10 +80,10 @@ func (k Kernel) Make(vni, mtu int, mac string) error {
 		return fmt.Errorf("read MAC of bridge: %w", err)
 	}
 	path := k.Path(vni)
-	if err := makeNamespace(path); err != nil {
+	if err := netspace.Make(path); err != nil {
 		return err
 	}
-	err = as(path, func() error {
+	err = netspace.Inside(path, func() error {
 		for _, s := range settings {
 			if err := os.WriteFile("/proc/sys/net/"+s[0], []byte(s[1]), 0o644); err != nil && !errors.Is(err, os.ErrNotExist) {
 				return fmt.Errorf("set %s: %w", s[0], err)
@@ -272,7 +201,7 @@ func (k Kernel) Networks() ([]int, error) {
 	var out []int
 	for _, e := range all {
 		name, mine := strings.CutPrefix(e.Name(), k.Root)
-		if vni, ok := VNIOf(name); ok && mine && isNamespace(k.Path(vni)) {
+		if vni, ok := VNIOf(name); ok && mine && netspace.Is(k.Path(vni)) {
 			out = append(out, vni)
 		}
 	}

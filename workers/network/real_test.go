@@ -1,23 +1,14 @@
 package network
 
 import (
-	"os"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 
 	"cloudengine/events/desired"
 )
-
-func unmount(path string) error {
-	if err := unix.Unmount(path, unix.MNT_DETACH); err != nil {
-		return err
-	}
-	return os.Remove(path)
-}
 
 // Addresses of the tests.
 const (

@@ -42,13 +42,13 @@ type Worker struct {
 	// Domains lists the vifs of all domains, as xenstore has them.
 	Domains func(ctx context.Context) ([]Vif, error)
 	Load    func(module string, params ...string) error // loads a kernel module that is not there
-	Changed func()                                      // is called when a network stands that did not, or the other way round; may be nil
+	Changed func()                                      // is called when what Standing gives has changed; may be nil
 
 	Patience time.Duration // that Ready waits for a network; 0: 15 s
 
 	mu     sync.Mutex
 	loaded bool
-	stands map[int]desired.Network
+	stands map[int]Wish
 	news   chan struct{} // is closed when stands has changed
 }
 
@@ -106,17 +106,17 @@ func (w *Worker) prepare() error {
 // Plan is PlanNetworks over documents. It also notes which networks stand.
 func (w *Worker) Plan(docs []desired.Document, seen Observed) []workers.Plan {
 	wishes := Decode(docs)
-	stands := map[int]desired.Network{}
+	stands := map[int]Wish{}
 	for _, x := range wishes {
 		if have, there := seen.Nets[x.VNI]; x.Want == desired.There && x.check() == nil && there && x.standsAs(have) {
-			stands[x.VNI] = x.Network
+			stands[x.VNI] = x
 		}
 	}
 	w.mu.Lock()
 	changed := len(stands) != len(w.stands)
-	for vni := range stands {
-		_, was := w.stands[vni]
-		changed = changed || !was
+	for vni, x := range stands {
+		was, is := w.stands[vni]
+		changed = changed || !is || was.Generation != x.Generation
 	}
 	w.stands = stands
 	if changed && w.news != nil {
@@ -143,7 +143,7 @@ func (w *Worker) Standing() []desired.Network {
 	defer w.mu.Unlock()
 	var out []desired.Network
 	for _, n := range w.stands {
-		out = append(out, n)
+		out = append(out, n.Network)
 	}
 	slices.SortFunc(out, func(a, b desired.Network) int { return a.VNI - b.VNI })
 	return out

@@ -17,6 +17,7 @@ import (
 	"cloudengine/events"
 	"cloudengine/events/desired"
 	"cloudengine/workers"
+	"cloudengine/workers/netspace"
 )
 
 // wire is an underlay with hosts on it, in namespaces that it makes, and guests, whose "vifs" are veth pairs with their own end in a namespace.
@@ -59,10 +60,14 @@ func (w *wire) path(name string) string { return filepath.Join(namespaces, w.roo
 // space makes a namespace that ends with the test.
 func (w *wire) space(name string) {
 	w.t.Helper()
-	if err := makeNamespace(w.path(name)); err != nil {
+	if err := netspace.Make(w.path(name)); err != nil {
 		w.t.Fatal(err)
 	}
-	w.t.Cleanup(func() { removeSpace(w.t, w.path(name)) })
+	w.t.Cleanup(func() {
+		if err := netspace.Remove(w.path(name)); err != nil {
+			w.t.Error(err)
+		}
+	})
 	w.in(name, func(h *netlink.Handle) error {
 		lo, err := h.LinkByName("lo")
 		if err != nil {
@@ -70,12 +75,6 @@ func (w *wire) space(name string) {
 		}
 		return h.LinkSetUp(lo)
 	})
-}
-
-func removeSpace(t *testing.T, path string) {
-	if err := unmount(path); err != nil {
-		t.Error(err)
-	}
 }
 
 func (w *wire) in(name string, do func(h *netlink.Handle) error) {
@@ -220,7 +219,7 @@ func (w *wire) hears(from, to, address string, wait time.Duration) bool {
 	w.t.Helper()
 	host, port := address, "7007"
 	var c net.PacketConn
-	err := as(w.path(to), func() (err error) {
+	err := netspace.Inside(w.path(to), func() (err error) {
 		c, err = net.ListenPacket("udp", net.JoinHostPort(host, port))
 		return err
 	})
@@ -229,7 +228,7 @@ func (w *wire) hears(from, to, address string, wait time.Duration) bool {
 	}
 	defer c.Close()
 	var s net.Conn
-	err = as(w.path(from), func() (err error) {
+	err = netspace.Inside(w.path(from), func() (err error) {
 		s, err = net.Dial("udp", net.JoinHostPort(host, port))
 		return err
 	})

@@ -18,11 +18,10 @@ func (c *chain) addNetworks() {
 	store := c.a.edges.store
 	w := &network.Worker{
 		Domains: func(ctx context.Context) ([]network.Vif, error) { return vifs(ctx, store) }, Load: modprobe.Load,
-		Changed: func() {
-			c.a.log.Info("networks that stand have changed", "part", "networks")
-			c.a.loop.Wake()
-		},
 	}
+	servers := newNetServers(w.Standing, c.a.log.With("part", "networks"))
+	w.Changed = servers.wake
+	c.others = append(c.others, servers.run)
 	addLoop(c, "networks", w, nil)
 	c.a.worker.NICs = w
 }
