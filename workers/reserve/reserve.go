@@ -1,30 +1,19 @@
 // Package reserve speaks SCSI persistent reservations (SPC-4, 5.12, 6.15 and 6.16): it makes commands, reads answers, and says which
-// command comes next so that one initiator alone reaches a unit. It is pure: it sends nothing.
+// command comes next so that one initiator alone reaches a unit. Only
+// Take sends something, by what it is given.
 //
 // The reservation is Exclusive Access: who does not hold it can neither read nor write, so an owner that lost it serves nothing old. A key
-// follows from an array and the epoch of its owner; the next owner preempts the former's, and aborts its commands.
+// is made of an array, the epoch of its owner and the boot of that: the next owner preempts the former's and aborts its commands, and no owner
+// preempts one with a higher epoch.
 //
 // Source: SPC-4 (INCITS 513), and drivers/target/target_core_pr.c of Linux 6.1.
 package reserve
 
 import (
-	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"slices"
-
-	"cloudengine/events"
 )
-
-// Key is a reservation key; 0 is none.
-type Key uint64
-
-// KeyOf gives the key of the owner of an array under an epoch.
-func KeyOf(a events.ArrayID, e events.Epoch) Key {
-	sum := sha256.Sum256([]byte("reservation\x00" + string(a) + "\x00" + e.String()))
-	return Key(max(1, binary.BigEndian.Uint64(sum[:]))) // 0 means no key
-}
 
 // Type is a type of reservation as commands have it; the kernel's ioctls number them otherwise.
 type Type byte
@@ -42,7 +31,6 @@ type Action byte
 const (
 	Register          Action = 0
 	Reserve           Action = 1
-	Release           Action = 2
 	PreemptAndAbort   Action = 5
 	RegisterAndIgnore Action = 6 // whatever key this initiator had
 )
@@ -133,30 +121,4 @@ func body(b []byte) (generation uint32, body []byte, err error) {
 		return 0, nil, ErrShort
 	}
 	return binary.BigEndian.Uint32(b), b[headLength : headLength+int(n)], nil
-}
-
-// Seen is what a unit says of itself. Its two answers are of one generation, or it is read again.
-type Seen struct {
-	Keys   []Key // of all initiators, also twice
-	Holder Key
-	Type   Type
-}
-
-// Next gives the command that brings a unit nearer to being held by own, exclusively and with no other key; false: it is so. mine: this
-// initiator's registration is own, as its last Register or RegisterAndIgnore was answered in this session.
-func Next(own Key, mine bool, seen Seen) (Out, bool) {
-	other := slices.IndexFunc(seen.Keys, func(k Key) bool { return k != own })
-	switch {
-	case !mine || !slices.Contains(seen.Keys, own):
-		return Out{Action: RegisterAndIgnore, Other: own}, true
-	case seen.Holder != 0 && seen.Holder != own: // takes the reservation too
-		return Out{Action: PreemptAndAbort, Type: ExclusiveAccess, Key: own, Other: seen.Holder}, true
-	case seen.Holder == own && seen.Type != ExclusiveAccess:
-		return Out{Action: Release, Type: seen.Type, Key: own}, true
-	case seen.Holder == 0:
-		return Out{Action: Reserve, Type: ExclusiveAccess, Key: own}, true
-	case other >= 0:
-		return Out{Action: PreemptAndAbort, Type: ExclusiveAccess, Key: own, Other: seen.Keys[other]}, true
-	}
-	return Out{}, false
 }

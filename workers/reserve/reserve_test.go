@@ -1,8 +1,11 @@
 package reserve_test
 
 import (
+	"context"
 	"encoding/hex"
 	"errors"
+	"fmt"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -10,6 +13,7 @@ import (
 
 	"cloudengine/events"
 	"cloudengine/workers/reserve"
+	"cloudengine/workers/workertest/prunit"
 )
 
 func TestBytes(t *testing.T) {
@@ -73,88 +77,120 @@ func FuzzAnswers(f *testing.F) {
 	})
 }
 
+func key(t fataler, array events.ArrayID, counter uint64, boot string) reserve.Key {
+	t.Helper()
+	k, err := reserve.KeyOf(array, events.Epoch{Term: 1, Counter: counter}, boot)
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	return k
+}
+
+type fataler interface {
+	Helper()
+	Fatalf(format string, args ...any)
+}
+
 func TestKeys(t *testing.T) {
-	a, b := reserve.KeyOf("a", events.Epoch{Term: 1, Counter: 2}), reserve.KeyOf("a", events.Epoch{Term: 1, Counter: 3})
-	if a == b || a == 0 || a != reserve.KeyOf("a", events.Epoch{Term: 1, Counter: 2}) || a == reserve.KeyOf("b", events.Epoch{Term: 1, Counter: 2}) {
-		t.Error(a, b)
+	k := key(t, "a", 2, "b1")
+	if k == key(t, "a", 3, "b1") || k == key(t, "b", 2, "b1") || k == key(t, "a", 2, "b2") || k != key(t, "a", 2, "b1") {
+		t.Error(k)
+	}
+	if !k.Ours() || !k.Of("a") || k.Of("b") || !k.By("b1") || k.By("b2") || k.Epoch() != (events.Epoch{Term: 1, Counter: 2}) || reserve.Key(77).Ours() {
+		t.Error(k)
+	}
+	if fmt.Sprintf("%x", uint64(k)) != "ce13d401000029f6" { // keys outlive agents
+		t.Errorf("the layout has changed: %x", uint64(k))
+	}
+	for _, e := range []events.Epoch{{}, {Term: 1 << 10, Counter: 1}, {Term: 1, Counter: 1 << 20}} {
+		if _, err := reserve.KeyOf("a", e, "b"); !errors.Is(err, reserve.ErrEpoch) {
+			t.Errorf("%s: %v", e, err)
+		}
+	}
+	last, err := reserve.KeyOf("a", events.Epoch{Term: 1<<10 - 1, Counter: 1<<20 - 1}, "b")
+	if err != nil || last.Epoch() != (events.Epoch{Term: 1<<10 - 1, Counter: 1<<20 - 1}) || !last.Of("a") || !last.By("b") {
+		t.Error(last, err)
 	}
 }
 
-// unit behaves as SPC-4 says: keys by initiator, one holder.
-type unit struct {
-	keys   map[int]reserve.Key
-	holder int // 0: nobody
-	kind   reserve.Type
-}
-
-func (u *unit) seen() (s reserve.Seen) {
-	for i := range 4 {
-		if k := u.keys[i]; k != 0 {
-			s.Keys = append(s.Keys, k)
-		}
-	}
-	if u.holder != 0 {
-		s.Holder, s.Type = u.keys[u.holder], u.kind
-	}
-	return s
-}
-
-func (u *unit) do(from int, o reserve.Out) bool {
-	if o.Action != reserve.RegisterAndIgnore && (u.keys[from] == 0 || u.keys[from] != o.Key) {
-		return false // reservation conflict
-	}
-	switch o.Action {
-	case reserve.RegisterAndIgnore, reserve.Register:
-		u.keys[from] = o.Other
-	case reserve.Reserve:
-		if u.holder != 0 && (u.holder != from || u.kind != o.Type) {
-			return false
-		}
-		u.holder, u.kind = from, o.Type
-	case reserve.Release:
-		if u.holder == from && u.kind == o.Type {
-			u.holder = 0
-		}
-	case reserve.PreemptAndAbort:
-		had := u.holder != 0 && u.keys[u.holder] == o.Other
-		for i, k := range u.keys {
-			if k == o.Other {
-				delete(u.keys, i)
-			}
-		}
-		if had {
-			u.keys[from], u.holder, u.kind = o.Key, from, o.Type
-		}
-	}
-	return true
-}
-
-// TestTakes: whatever a unit was, it is held by one initiator alone after a few commands, and the one that was there before has no key.
+// TestTakes: whatever owners before it have left on a unit, also this one in another session, it is held by one initiator alone in the end; and
+// where a later owner, or somebody else, has registered, nothing is changed.
 func TestTakes(t *testing.T) {
+	taken, refused := 0, 0
 	rapid.Check(t, func(rt *rapid.T) {
-		u := &unit{keys: map[int]reserve.Key{}}
-		for i := range 4 {
-			if k := rapid.Uint64Range(0, 3).Draw(rt, "key"); k != 0 {
-				u.keys[i] = reserve.Key(k)
+		own := key(rt, "a", 5, "me")
+		before := []reserve.Key{key(rt, "a", 4, "p2"), key(rt, "a", 1, "me"), key(rt, "other", 9, "p2"), own}
+		never := []reserve.Key{key(rt, "a", 6, "p2"), key(rt, "a", 5, "p2"), 77}
+		u := &prunit.Unit{Keys: map[string]reserve.Key{}}
+		for _, n := range []string{"me", "older session", "p2", "p3"} {
+			switch i := rapid.IntRange(0, 8).Draw(rt, "key"); {
+			case i < 4:
+				u.Keys[n] = before[i]
+			case i == 4 && n != "me":
+				u.Keys[n] = rapid.SampledFrom(never).Draw(rt, "later")
 			}
 		}
-		if i := rapid.IntRange(0, 3).Draw(rt, "holder"); u.keys[i] != 0 {
-			u.holder, u.kind = i, rapid.SampledFrom([]reserve.Type{reserve.WriteExclusive, reserve.ExclusiveAccess}).Draw(rt, "type")
+		if n := rapid.SampledFrom([]string{"", "me", "older session", "p2", "p3"}).Draw(rt, "holder"); u.Keys[n] != 0 {
+			u.Holder, u.Type = n, rapid.SampledFrom([]reserve.Type{reserve.WriteExclusive, reserve.ExclusiveAccess}).Draw(rt, "type")
 		}
-		const own, me = reserve.Key(9), 1
-		mine := false
-		for range 12 {
-			o, more := reserve.Next(own, mine, u.seen())
-			if !more {
-				break
+		was, judged := u.Seen(), reserve.Judge(own, u.Seen())
+		err := reserve.Take(rt.Context(), u.At("me"), own)
+		if judged != nil {
+			if refused++; !errors.Is(err, reserve.ErrNewer) && !errors.Is(err, reserve.ErrForeign) || !reflect.DeepEqual(u.Seen(), was) {
+				rt.Fatalf("%v: was %+v, is %+v", err, was, u.Seen())
 			}
-			if !u.do(me, o) {
-				rt.Fatalf("%+v is refused by %+v", o, u)
-			}
-			mine = mine || o.Action == reserve.RegisterAndIgnore
+			return
 		}
-		if len(u.keys) != 1 || u.keys[me] != own || u.holder != me || u.kind != reserve.ExclusiveAccess {
-			rt.Fatalf("in the end: %+v", u)
+		if taken++; err != nil || len(u.Keys) != 1 || u.Keys["me"] != own || u.Holder != "me" || u.Type != reserve.ExclusiveAccess || !u.Seen().Held(own) {
+			rt.Fatalf("%v, in the end: %+v", err, u)
 		}
 	})
+	if taken == 0 || refused == 0 {
+		t.Errorf("%d taken, %d refused", taken, refused)
+	}
+}
+
+// racing lets another owner act between any two commands.
+type racing struct {
+	prunit.At
+	between func()
+}
+
+func (r racing) Reserve(ctx context.Context, o reserve.Out) error {
+	r.between()
+	return r.At.Reserve(ctx, o)
+}
+
+// TestRace: of two owners that take a unit at the same time the later one has it, and the earlier one is told, or has done nothing that lasts.
+func TestRace(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		low, high := key(rt, "a", 5, "p1"), key(rt, "a", 6, "p2")
+		u := &prunit.Unit{}
+		at := rapid.IntRange(0, 5).Draw(rt, "command")
+		err := reserve.Take(rt.Context(), racing{u.At("p1"), func() {
+			if at--; at == -1 {
+				if err := reserve.Take(rt.Context(), u.At("p2"), high); err != nil {
+					rt.Fatalf("the later owner: %v", err)
+				}
+			}
+		}}, low)
+		if at < 0 && (err == nil || u.Holder != "p2" || u.May("p1") || u.Keys["p2"] != high) {
+			rt.Fatalf("%v, %+v", err, u)
+		}
+		if err := reserve.Take(rt.Context(), u.At("p2"), high); err != nil || u.Holder != "p2" || len(u.Keys) != 1 {
+			rt.Fatalf("the later owner again: %v, %+v", err, u)
+		}
+		if err := reserve.Drop(rt.Context(), u.At("p1"), low); err != nil || u.Holder != "p2" {
+			rt.Fatalf("the earlier one drops its key: %v, %+v", err, u)
+		}
+		if err := reserve.Drop(rt.Context(), u.At("p2"), high); err != nil || u.Holder != "" || len(u.Keys) != 0 {
+			rt.Fatalf("the later one drops its key: %v, %+v", err, u)
+		}
+	})
+}
+
+func TestUnsupported(t *testing.T) {
+	if err := reserve.Take(t.Context(), (&prunit.Unit{None: true}).At("me"), key(t, "a", 1, "b")); !errors.Is(err, reserve.ErrUnsupported) {
+		t.Error(err)
+	}
 }
