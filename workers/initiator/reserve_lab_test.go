@@ -105,10 +105,15 @@ func testReserved(t *testing.T, first, second string) {
 	owner.restarted(intruder)
 	owner.io("the owner after a restart", true)
 	intruder.io("the intruder after a restart", false)
+	owner.port.take("vda", 5) // off the access list
+	intruder.io("the intruder when the owner is admitted no more", true)
+	if seen, err := i.Reservation(t.Context(), intruder.dev); err != nil || len(seen.Keys) != 0 {
+		t.Errorf("the owner is admitted no more: %+v, %v", seen, err)
+	}
+	intruder.port.take("vda", 5)
 	for _, n := range both {
 		must(t, n.f.Close())
 		must(t, i.Logout(t.Context(), n.port.target))
-		n.port.take("vda", 5)
 		n.port.expel()
 		n.port.enable("0")
 	}
