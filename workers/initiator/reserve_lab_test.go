@@ -48,6 +48,29 @@ func (n *reached) io(what string, may bool) {
 	}
 }
 
+// busy writes until that fails; it returns when so many writes are done.
+func (n *reached) busy(first int) chan error {
+	begun, ended := make(chan struct{}), make(chan error, 1)
+	go func() {
+		block := aligned(64 << 10)
+		for done := 0; ; done++ {
+			if done == first {
+				close(begun)
+			}
+			if _, err := n.f.WriteAt(block, 2<<20+int64(done%16)<<16); err != nil {
+				if done < first {
+					close(begun)
+				}
+				n.t.Logf("%d writes", done)
+				ended <- err
+				return
+			}
+		}
+	}()
+	<-begun
+	return ended
+}
+
 func (n *reached) open() {
 	n.t.Helper()
 	var err error
@@ -90,7 +113,11 @@ func testReserved(t *testing.T, first, second string) {
 	}
 	owner.io("the owner still", true)
 
+	busy := owner.busy(200)
 	must(t, took(t, "preempt", 5*time.Second, func() error { return reserve.Take(t.Context(), intruder.unit(), high) }))
+	if err := took(t, "end of what the owner was writing", 10*time.Second, func() error { return <-busy }); !errors.Is(err, unix.EBADE) {
+		t.Errorf("the owner, while it writes: %v", err)
+	}
 	intruder.io("the next owner", true)
 	owner.io("the former one", false)
 	if seen, err := i.Reservation(t.Context(), owner.dev); err != nil || !seen.Held(high) || !seen.Alone(high) {

@@ -127,7 +127,15 @@ func (s scsi) Reservation(ctx context.Context, dev string) (reserve.Seen, error)
 	return s.i.Reservation(ctx, dev)
 }
 
+// preempt is PREEMPT of PERSISTENT RESERVE OUT, without abort.
+const preempt reserve.Action = 4
+
+// Reserve does not abort: in the kernel of the image PREEMPT AND ABORT waits for the submission queue of the unit (core_tmr_lun_reset), and what comes
+// over the loopback is done in that very queue, so it would wait for itself. SRP and iSCSI do not use it; there it is tested with writes under way.
 func (s scsi) Reserve(ctx context.Context, dev string, o reserve.Out) error {
+	if o.Action == reserve.PreemptAndAbort {
+		o.Action = preempt
+	}
 	return s.i.Reserve(ctx, dev, o)
 }
 
@@ -142,7 +150,7 @@ func (u unit) Reservation(ctx context.Context) (reserve.Seen, error) {
 }
 
 func (u unit) Reserve(ctx context.Context, o reserve.Out) error {
-	return u.i.Reserve(ctx, u.dev(u.n), o)
+	return u.scsi.Reserve(ctx, u.dev(u.n), o)
 }
 
 // refused wants reads and writes of each leg to be refused.
