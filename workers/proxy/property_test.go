@@ -137,13 +137,15 @@ func (p *plane) free(t *rapid.T) []events.Segment {
 }
 
 func (p *plane) change(t *rapid.T) {
-	switch rapid.SampledFrom([]string{"grant", "revoke", "again", "absent", "silent", "create", "grow", "delete", "elsewhere", "replace", "replace", "cancel", "hold", "go on", "check"}).Draw(t, "change") {
+	switch rapid.SampledFrom([]string{"grant", "revoke", "again", "fenced", "absent", "silent", "create", "grow", "delete", "elsewhere", "replace", "replace", "cancel", "hold", "go on", "check"}).Draw(t, "change") {
 	case "grant":
 		if p.want != desired.Active && p.given {
 			p.want, p.epoch, p.given = desired.Active, p.epoch+1, false
 		}
 	case "again": // a human said that the grant was over
 		p.want, p.epoch, p.given = desired.Active, p.epoch+1, false
+	case "fenced":
+		p.fencedOff()
 	case "revoke":
 		p.want = desired.Standby
 	case "absent":
@@ -181,6 +183,18 @@ func (p *plane) change(t *rapid.T) {
 	p.render()
 }
 
+// fencedOff gives the array to another proxy, which reserves the legs, before this one hears of it.
+func (p *plane) fencedOff() {
+	if p.want != desired.Active || !p.made {
+		return
+	}
+	p.want, p.epoch, p.given = desired.Standby, p.epoch+1, false
+	p.otherOwner()
+	if _, err := p.pass(); err == nil && p.w.exports[arrayID].State == proxy.ExportActive {
+		p.w.complain("the export is active, and another owner has the legs")
+	}
+}
+
 // elsewhere lets another proxy own the array for a while. Nothing of it may run here: that was proven.
 func (p *plane) elsewhere() {
 	if p.want == desired.Active || !p.given || !p.made {
@@ -200,7 +214,7 @@ func (p *plane) elsewhere() {
 
 func (p *plane) disturb(t *rapid.T) {
 	p.w.fail = nil
-	switch rapid.IntRange(0, 9).Draw(t, "disturb") {
+	switch rapid.IntRange(0, 10).Draw(t, "disturb") {
 	case 0:
 		p.w.killIn, p.w.after = rapid.IntRange(1, 10).Draw(t, "at"), rapid.Bool().Draw(t, "after")
 	case 1:
@@ -232,6 +246,15 @@ func (p *plane) disturb(t *rapid.T) {
 		p.clock.now = p.clock.now.Add(12 * time.Second)
 	case 6:
 		p.w.checkEnds(0)
+	case 7: // a storage node's target begins anew
+		n := rapid.IntRange(0, 1).Draw(t, "node")
+		for i, d := range p.w.disks {
+			if i%2 == n {
+				d.unit.Restart()
+			}
+		}
+	case 8:
+		p.w.formerOwner(p.epoch)
 	}
 }
 
