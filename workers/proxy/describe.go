@@ -84,7 +84,7 @@ func (p *planner) owner(r *events.ArrayReport) {
 	case p.broken:
 		r.State = events.ArrayBroken
 	case v.opened() && v.export != nil && v.export.State == ExportActive:
-		r.State, r.Ready, r.Wiped = events.ArrayActive, p.ready, p.wiped
+		r.State, r.Ready, r.Wiped, r.Failed, r.Fills = events.ArrayActive, p.ready, p.wiped, p.failed, p.fills
 	}
 	for i := range v.legs {
 		r.Legs[i] = v.legState(a, i)

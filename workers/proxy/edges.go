@@ -119,6 +119,7 @@ type Blocks interface {
 	Super(dev string) (md.Super, error)                                                  // of a leg, past all caches
 	Zero(ctx context.Context, path string, offset, length int64) error                   // bytes; durable when it returns
 	Fill(ctx context.Context, path string, runs []Run, from io.Reader, size int64) error // the runs, which are zeroed, one after the other; durable when it returns
+	Open(path string, runs []Run) (io.ReadCloser, error)                                 // what the runs hold, one after the other, past all caches
 }
 
 // Run is a part of a device, in bytes.

@@ -118,6 +118,8 @@ type planner struct {
 	broken bool // it runs, and cannot serve
 	wiped  []events.VolumeID
 	ready  []events.VolumeID
+	failed []events.FillFailure
+	fills  []events.FillProgress
 }
 
 func (p *planner) do(kind, why string, params ...string) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"time"
@@ -379,53 +378,6 @@ func (w records) Remove(_ context.Context, id events.ArrayID, _ string, v events
 		}
 		delete(w.records[id].Volumes, v)
 		return nil
-	})
-}
-
-// blocks is world's I/O.
-type blocks struct{ *world }
-
-func (w blocks) Super(name string) (md.Super, error) {
-	switch d := w.disk(name); {
-	case !w.seen(d):
-		return md.Super{}, unix.EIO
-	case !w.works(d):
-		return md.Super{}, unix.EBADE
-	case d.super == nil:
-		return md.Super{}, md.ErrNoSuper
-	default:
-		return *d.super, nil
-	}
-}
-
-func (w blocks) Zero(_ context.Context, path string, offset, length int64) error {
-	return w.act("zero", func() error {
-		front := w.device(strings.TrimPrefix(path, "/dev/mapper/"))
-		if front == nil || dm.IsError(front.Table) {
-			return unix.EIO
-		}
-		id := events.ArrayID(strings.TrimPrefix(front.Name, "ce-"))
-		if err := w.alive(string(id)); err != nil {
-			return err
-		}
-		for at := offset; at < offset+length; at += extentMiB << 20 {
-			e := int(at>>20-startMiB) / extentMiB
-			if why := w.mayZero(id, e); why != "" {
-				w.complain("extent %d of %s is zeroed: %s", e, id, why)
-			}
-			w.data[id][e] = "0"
-		}
-		return w.zeroFile(offset, length)
-	})
-}
-
-// Fill writes to the file that stands for the array, if there is one.
-func (w blocks) Fill(ctx context.Context, _ string, runs []proxy.Run, from io.Reader, size int64) error {
-	return w.act("fill", func() error {
-		if w.file == "" {
-			return nil
-		}
-		return proxy.Direct{}.Fill(ctx, w.file, runs, from, size)
 	})
 }
 
