@@ -18,7 +18,7 @@ func TestSoakStorage(t *testing.T) {
 		must(t, "machine", "power", "on", m.Name, "--wait", "--timeout", "5m")
 	}
 	over(t, events.TransportISCSI, func() {
-		t.Run("boot", func(t *testing.T) { bootsFromItsDisk(t, smallGuest(t), ofRole(rack.RoleHost)...) })
+		t.Run("boot", func(t *testing.T) { bootsFromItsDisk(t, linuxGuest(t), ofRole(rack.RoleHost)...) })
 	}, func() {
 		t.Run("limits", diskLimited)
 		t.Run("failover", arrayMoved)
@@ -39,6 +39,14 @@ func TestSoakStorage(t *testing.T) {
 		t.Run("fenced", proxyFencedOff)
 		t.Run("node", nodeDied)
 	})
+}
+
+// linuxGuest is the test guest on a disk of its own.
+func linuxGuest(t *testing.T) diskGuest {
+	t.Helper()
+	image := bootDisk(t, map[string]string{"kernel": built("guest/vmlinux"), "guest.img": built("guest/guest.img")},
+		"linux /boot/kernel.gz console=hvc0 ce.name=from-disk\ninitrd /boot/guest.img", "24m")
+	return diskGuest{"linux", image, "128MiB", "name=from-disk", 15 * time.Minute}
 }
 
 // debianGuest is a real distribution: built by "go tool task debian", told its name and a key the way cloud-init reads them.
