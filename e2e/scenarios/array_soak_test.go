@@ -3,7 +3,6 @@
 package scenarios
 
 import (
-	"fmt"
 	"testing"
 	"time"
 
@@ -73,10 +72,7 @@ func proxyFrozen(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = shared.Thaw(hung) }) // it is off, unless this failed
-	eventually(t, 8*time.Minute, "the other proxy has the array", func() (bool, string) {
-		a := row(t, events.KindArray, sanArray)
-		return text(a, "state") == events.ArrayActive && text(a, "owner_name") != hung, fmt.Sprint(a)
-	})
+	done(t, theChain(t).TakenOver(t.Context(), hung))
 	t.Logf("the array was taken over %.0f s after its owner hung", time.Since(began).Seconds())
 	if on, err := shared.IsOn(hung); err != nil || on {
 		t.Fatalf("the proxy that hung still has power: %t, %v", on, err)
@@ -148,9 +144,6 @@ func nodeLost(t *testing.T, before written) (lost written) {
 	if err := shared.Kill(t.Context(), "node1"); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 3*time.Minute, "the array is degraded and active", func() (bool, string) {
-		a := row(t, events.KindArray, sanArray)
-		return text(a, "state") == events.ArrayActive && text(a, "degraded") == fmt.Sprint(sanSets), fmt.Sprint(a)
-	})
+	done(t, theChain(t).Degraded(t.Context()))
 	return stalled(t, "storage node without power", before, 20)
 }
