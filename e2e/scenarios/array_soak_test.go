@@ -18,8 +18,10 @@ func TestSoakStorage(t *testing.T) {
 	}
 	over(t, events.TransportISCSI, func() {
 		t.Run("boot", func(t *testing.T) { bootsFromItsDisk(t, linuxGuest(t), ofRole(rack.RoleHost)...) })
+		t.Run("bios", func(t *testing.T) { bootsFromItsDisk(t, biosGuest(t), ofRole(rack.RoleHost)[0]) })
 	}, func() {
 		t.Run("limits", diskLimited)
+		t.Run("hvm", machineWithDisks)
 		t.Run("failover", arrayMoved)
 		t.Run("node", nodeDied)
 		t.Run("leg", legReplaced)
@@ -45,12 +47,12 @@ func linuxGuest(t *testing.T) diskGuest {
 	t.Helper()
 	image := bootDisk(t, map[string]string{"kernel": built("guest/vmlinux"), "guest.img": built("guest/guest.img")},
 		"linux /boot/kernel.gz console=hvc0 ce.name=from-disk\ninitrd /boot/guest.img", "24m")
-	return diskGuest{"linux", image, "128MiB", "name=from-disk", 15 * time.Minute}
+	return diskGuest{"linux", image, "128MiB", "name=from-disk", 15 * time.Minute, events.TypePV}
 }
 
 // debianGuest is a real distribution: built by "go tool task debian", told its name and a key the way cloud-init reads them.
 func debianGuest() diskGuest {
-	return diskGuest{"debian", built("debian/disk.img.zst"), "384MiB", "debian ready: hostname=debian keys=1", 20 * time.Minute}
+	return diskGuest{"debian", built("debian/disk.img.zst"), "384MiB", "debian ready: hostname=debian keys=1", 20 * time.Minute, events.TypePV}
 }
 
 // TestSoakDebian: a real distribution boots from its disk, on one host and then on the other.

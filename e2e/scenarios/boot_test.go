@@ -20,6 +20,7 @@ type diskGuest struct {
 	ram    string        // that it needs
 	says   string        // on its console, once it is up
 	within time.Duration // from its start
+	kind   string        // of its domain
 }
 
 // smallGuest boots a small kernel from its disk, through the same chain and by the same boot loader as Linux would, and in a fraction of the time:
@@ -27,7 +28,7 @@ type diskGuest struct {
 func smallGuest(t *testing.T) diskGuest {
 	t.Helper()
 	image := bootDisk(t, map[string]string{"kernel": built("guest/" + build.GuestSmall)}, "linux /boot/kernel.gz", "8m")
-	return diskGuest{"small", image, "128MiB", build.SmallSays, 10 * time.Minute}
+	return diskGuest{"small", image, "128MiB", build.SmallSays, 10 * time.Minute, events.TypePV}
 }
 
 // bootDisk makes the image of a disk with files in /boot and with GRUB's configuration, whose one entry is given. The kernel among them is packed.
@@ -81,7 +82,7 @@ func bootsFromItsDisk(t *testing.T, g diskGuest, hosts ...string) {
 	}
 	must(t, "template", "import", g.name, "--disk", g.image, "--format", "raw", "--min-ram", g.ram)
 	began := time.Now()
-	must(t, "vm", "create", g.name, "--account", "demo", "--template", g.name, "--type", events.TypePV, "--ram", g.ram, "--vcpus", "1",
+	must(t, "vm", "create", g.name, "--account", "demo", "--template", g.name, "--type", g.kind, "--ram", g.ram, "--vcpus", "1",
 		"--pool", sanPool, "--ssh-key", key, "--wait", "--timeout", "20m")
 	t.Logf("its disk is made and filled after %.0f s", time.Since(began).Seconds())
 	for _, host := range hosts {
