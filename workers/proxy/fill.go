@@ -16,7 +16,7 @@ import (
 
 // fillStep bounds what one step fills, in bytes of the image, for the reason of zeroStep. So an image of any size is within the time limit of
 // steps, and other work on the array goes on in between. What is read of the image stays open from step to step.
-const fillStep = 32 << 20
+var fillStep int64 = 32 << 20 // tests take less at once
 
 // fillPause is how long a volume whose filling failed waits; each further time twice as long, up to fillPauseMost. Meanwhile the other volumes of
 // the array are served.
