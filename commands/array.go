@@ -25,6 +25,7 @@ type Array struct {
 
 	counter uint64 // of the last epoch
 	used    map[events.VolumeID][]events.Segment
+	goldens map[events.TemplateID]events.VolumeID // that are not deleted
 	ops     []events.IntentID
 }
 
@@ -323,6 +324,8 @@ func decideDeleteArray(d *decision, a ArrayRef) error {
 		return err
 	}
 	switch {
+	case len(x.goldens) > 0 && len(x.goldens) == len(x.used):
+		return reject(events.CodeConflict, "array %q has golden volumes of %d templates, and no others: delete them first (volume list, volume delete NAME)", x.Data.Name, len(x.goldens))
 	case len(x.used) > 0:
 		return reject(events.CodeConflict, "array %q has %d volumes, or such that are not wiped yet", x.Data.Name, len(x.used))
 	case d.s.held(x) != "":

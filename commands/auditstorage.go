@@ -18,19 +18,21 @@ type auditStorage struct {
 	nodes  map[events.DiskID]events.MachineID
 
 	fencing auditFencing
+	goldens auditGoldens
 }
 
 func newAuditStorage() auditStorage {
 	return auditStorage{
 		pools: map[string]events.PoolCreated{}, owners: map[string]events.ArrayOwnerGranted{}, last: map[string]events.Epoch{},
 		size: map[string]int{}, taken: map[string]map[int]string{}, of: map[string]string{},
-		legs: map[events.DiskID]string{}, arrays: map[string]auditLegs{}, nodes: map[events.DiskID]events.MachineID{}, fencing: newAuditFencing(),
+		legs: map[events.DiskID]string{}, arrays: map[string]auditLegs{}, nodes: map[events.DiskID]events.MachineID{}, fencing: newAuditFencing(), goldens: newAuditGoldens(),
 	}
 }
 
 func (a *Audit) storageEvent(r events.Recorded, e events.Event) {
 	s, id := &a.storage, e.Aggregate.ID
 	a.fencingEvent(r, e)
+	a.goldenEvent(r, e)
 	switch d := e.Data.(type) {
 	case events.DiskFound:
 		s.nodes[events.DiskID(id)] = d.Node
@@ -68,6 +70,9 @@ func (a *Audit) storageEvent(r events.Recorded, e events.Event) {
 		s.owners[id], s.last[id] = d, d.Epoch
 	case events.ArrayOwnerEnded:
 		a.ownerEnded(r, id, d)
+	case events.GoldenCreated:
+		s.of[id] = string(d.Array)
+		a.extents(r, id, d.Segments)
 	case events.VolumeCreated:
 		s.of[id] = string(d.Array)
 		a.extents(r, id, d.Segments)

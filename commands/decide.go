@@ -30,6 +30,7 @@ func init() { // a table that its own entries refer to cannot be a plain variabl
 		"secret.set":                 verb(user(events.RoleAdmin), decideSetSecret),
 		"template.create":            verb(member(events.RoleOperate), decideCreateTemplate),
 		"template.delete":            verb(member(events.RoleOperate), decideDeleteTemplate),
+		"template.import":            verb(user(events.RoleOperate), decideImportTemplate),
 		"machine.add":                verb(user(events.RoleOperate), decideAddMachine),
 		"machine.remove":             verb(user(events.RoleAdmin), decideRemoveMachine),
 		"machine.power":              verb(user(events.RoleOperate), decidePower),
@@ -88,6 +89,7 @@ func init() { // a table that its own entries refer to cannot be a plain variabl
 		"volume.attach":              verb(member(events.RoleOperate), decideAttachVolume),
 		"volume.detach":              verb(member(events.RoleOperate), decideDetachVolume),
 		"volume.delete":              verb(member(events.RoleOperate), decideDeleteVolume),
+		"volume.drop_golden":         verb(internal(ActorReaction), decideDropGolden),
 		"machine.report_storage":     verb(internal(machinePrefix), decideStorageReport),
 		"operation.expire":           verb(internal(ActorDeadline), decideExpireOperation),
 	}

@@ -46,6 +46,9 @@ func decideLimitVolume(d *decision, a LimitVolume) error {
 	if err != nil {
 		return err
 	}
+	if err := isGolden(v, "limited"); err != nil {
+		return err
+	}
 	if r := a.bounded(minBPS, minIOPS); r != nil {
 		return r
 	}

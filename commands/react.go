@@ -40,6 +40,14 @@ func (s *State) reactions(r events.Recorded) []Command {
 		}
 	}
 	arrays("turn", s.syncReactions(r))
+	for _, id := range s.staleGoldens(r) {
+		if len(out) < 2*maxReactions {
+			out = append(out, Command{
+				Intent: events.ReactionID(r.Number, len(out)), Actor: ActorReaction, Kind: events.KindVolume, Verb: "drop_golden",
+				Args: mustArgs(VolumeRef{id}), Cause: numberText(r.Number), Correlation: r.Correlation,
+			})
+		}
+	}
 	return out
 }
 

@@ -50,6 +50,14 @@ func checkArrayReport(x events.ArrayReport) *Rejection {
 		len(x.Checked) > 64 || x.Needs != "" && x.Needs != events.SyncRecover && x.Needs != events.SyncResync {
 		return invalid("field \"arrays\": out of range")
 	}
+	if len(x.Failed) > maxStorage || len(x.Fills) > maxStorage {
+		return invalid("field \"arrays\": too many volumes")
+	}
+	for _, f := range x.Failed {
+		if len(f.Message) > maxText {
+			return invalid("field \"arrays.failed\": text too long")
+		}
+	}
 	for _, l := range x.Legs {
 		if len(l) > 32 {
 			return invalid("field \"arrays.legs\": text too long")
@@ -194,6 +202,7 @@ func (r *storageReported) array(x events.ArrayReport) error {
 	if x.State == events.ArrayActive {
 		r.d.finish(have.ref(), events.OperationDone{Message: "it is active on " + r.m.Name}, "create", "failover", "take_over")
 		r.volumes(have, x)
+		r.failures(have, x)
 		r.legs(have, x)
 	}
 	given := x.State == events.ArrayStandby || x.State == events.ArrayAbsent
@@ -216,7 +225,7 @@ func (r *storageReported) volumes(have *Array, x events.ArrayReport) {
 		}
 		if !v.Ready || v.Grown != (events.Generation{}) {
 			r.d.add(events.KindVolume, string(id), events.VolumeReady{})
-			r.d.finish(v.ref(), events.OperationDone{Message: "it is ready"}, "create")
+			r.d.finish(v.ref(), events.OperationDone{Message: "it is ready"}, "create", "import")
 		}
 	}
 	for _, id := range x.Wiped {

@@ -24,6 +24,8 @@ type CreateTemplate struct {
 	MinMemory int              `json:"min_memory_mib"`
 	Disk      events.Blob      `json:"disk,omitzero"`        // type disk: the image, one stream of Zstandard
 	DiskBytes int64            `json:"disk_bytes,omitempty"` // type disk: size of the image when it is unpacked
+
+	DiskContent string `json:"disk_content_sha256,omitempty"` // type disk: digest of the image when it is unpacked; empty: copies of it are not looked at
 }
 
 func (a CreateTemplate) check() *Rejection {
@@ -38,7 +40,7 @@ func (a CreateTemplate) check() *Rejection {
 	if a.DiskBytes < 0 || a.DiskBytes > MaxImageBytes {
 		return invalid("field \"disk_bytes\": want a multiple of %d up to %d", events.SectorSize, int64(MaxImageBytes))
 	}
-	return first(checkName("name", a.Name), checkType(a.Type), checkFile("kernel", a.Kernel), checkFile("ramdisk", a.Ramdisk), checkFile("disk", a.Disk),
+	return first(checkName("name", a.Name), checkType(a.Type), checkContent(a.DiskContent), checkFile("kernel", a.Kernel), checkFile("ramdisk", a.Ramdisk), checkFile("disk", a.Disk),
 		checkCmdline(a.Cmdline))
 }
 
@@ -47,6 +49,18 @@ func checkType(t string) *Rejection {
 		return invalid("field \"type\": want %s or %s", events.TemplateKernel, events.TemplateDisk)
 	}
 	return nil
+}
+
+func checkContent(digest string) *Rejection {
+	if digest != "" && !isDigest(digest) {
+		return invalid("field \"disk_content_sha256\": want 64 hexadecimal digits in lower case, or nothing")
+	}
+	return nil
+}
+
+func isDigest(s string) bool {
+	raw, err := hex.DecodeString(s)
+	return err == nil && len(raw) == 32 && hex.EncodeToString(raw) == s
 }
 
 // MaxImageBytes bounds the image of a template of type disk, as it is on a disk.
@@ -66,8 +80,7 @@ func checkFile(field string, b events.Blob) *Rejection {
 func checkBlob(field string, b events.Blob) *Rejection { return checkBlobTo(field, b, maxBoot) }
 
 func checkBlobTo(field string, b events.Blob, most int64) *Rejection {
-	raw, err := hex.DecodeString(b.SHA256)
-	if err != nil || len(raw) != 32 || hex.EncodeToString(raw) != b.SHA256 {
+	if !isDigest(b.SHA256) {
 		return invalid("field \"%s.sha256\": want 64 hexadecimal digits in lower case", field)
 	}
 	if b.Size < 1 || b.Size > most {
@@ -88,7 +101,7 @@ func (a CreateTemplate) whole() error {
 		return reject(events.CodeInvalid, "field \"disk_bytes\": want a multiple of %d", events.SectorSize)
 	case a.Type == events.TemplateDisk:
 		return nil
-	case a.Disk != none || a.DiskBytes != 0:
+	case a.Disk != none || a.DiskBytes != 0 || a.DiskContent != "":
 		return reject(events.CodeInvalid, "a template of type kernel has no disk")
 	case a.Kernel == none:
 		return reject(events.CodeInvalid, "field \"kernel\": want the kernel")

@@ -140,7 +140,6 @@ func TestVMFromADiskIsRefused(t *testing.T) {
 	w.createVolume("taken", 8)
 	private := "-----BEGIN OPENSSH PRIVATE KEY-----"
 	for want, change := range map[string]func(*CreateVM){
-		"use pv or pvh":                        func(a *CreateVM) { a.Type = "hvm" },
 		"command line is on the disk":          func(a *CreateVM) { a.Cmdline = "quiet" },
 		"goes with field \"pool\"":             func(a *CreateVM) { a.DiskMiB = 20 },
 		"needs at least 11 MiB":                func(a *CreateVM) { a.Pool, a.DiskMiB = w.pool(), 10 },

@@ -158,7 +158,7 @@ func undoDeleteTemplate(u Undoing) ([]Step, string) {
 		return nil, "what the template was is not known"
 	}
 	args := map[string]any{"name": b["name"], "type": b["type"], "min_memory_mib": b["min_memory_mib"]}
-	for _, column := range []string{"account", "cmdline", "disk_bytes"} {
+	for _, column := range []string{"account", "cmdline", "disk_bytes", "disk_content_sha256"} {
 		if b[column] != nil {
 			args[column] = b[column]
 		}

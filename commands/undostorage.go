@@ -23,6 +23,7 @@ var storageInverses = map[string]inverse{
 	"machine.drain":            opposite("undrain", "draining", true, "its disks are not chosen; legs that were replaced stay where they are"),
 	"machine.undrain":          opposite("drain", "draining", false, "its disks are chosen"),
 	"array.failover":           never("who owns an array changes nothing that is on it: \"cloudengine array failover --to\" moves it back"),
+	"template.import":          never("a golden volume is a copy that costs room alone: \"cloudengine volume delete\" removes it, and the next volume from its template makes it again"),
 	"volume.create":            created("delete"),
 	"volume.grow":              never("a volume does not shrink"),
 	"volume.limit":             undoLimitVolume,

@@ -84,10 +84,7 @@ func (a CreateVM) suits(t *Template) error {
 		}
 		return nil
 	}
-	switch {
-	case a.Type == events.TypeHVM:
-		return reject(events.CodeInvalid, "template %q is of type disk, and HVM guests cannot boot from it yet: use pv or pvh", t.Data.Name)
-	case a.Cmdline != "":
+	if a.Cmdline != "" {
 		return reject(events.CodeInvalid, "template %q is of type disk: the kernel's command line is on the disk", t.Data.Name)
 	}
 	return wholeKeys(a.Keys)

@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"fmt"
 	"sort"
 	"time"
 
@@ -12,12 +13,16 @@ type Volume struct {
 	ID       events.VolumeID
 	Data     events.VolumeCreated
 	Segments []events.Segment // as they are now
+	Golden   bool             // it is a template's image, for others to be copied from
 	Ready    bool
 	Grown    events.Generation // of the decision that gave it extents which are not ready yet; zero: all are
 	Limits   events.DiskLimits
 	Deleted  bool // its extents are not wiped yet
 	VM       events.VMID
 	Slot     string
+	Failed   string            // why it could not be filled the last time; empty: it could, or nobody tried
+	Retried  events.Generation // of the decision that last asked for another try
+	copies   int               // of a golden volume: volumes that are being copied from it
 	ops      []events.IntentID
 }
 
@@ -82,15 +87,22 @@ func (d *decision) newVolume(acc *Account, a CreateVolume, t *Template) error {
 		if a.SizeMiB, err = sizeFor(t, a.SizeMiB); err != nil {
 			return err
 		}
-		made.Template, made.Source, made.SourceBytes = t.ID, t.Data.Disk, t.Data.DiskBytes
+		made.Template, made.Source, made.SourceBytes, made.SourceContent = t.ID, t.Data.Disk, t.Data.DiskBytes, t.Data.DiskContent
 	}
 	best, segments := d.placeVolume(p, a.SizeMiB)
 	if best == nil {
 		return reject(events.CodeNoCapacity, "no array of pool %q has %d MiB free in at most %d pieces", p.Data.Name, a.SizeMiB, maxSegments)
 	}
 	made.Array, made.Segments = best.ID, segments
+	limit := startTimeout + fillTime(made.SourceBytes)
+	if t != nil {
+		var ready bool
+		if made.From, ready = d.copySource(best, t, segments); made.From != "" && !ready {
+			limit += fillTime(made.SourceBytes) // first the one, then the other
+		}
+	}
 	d.add(events.KindVolume, d.newID(), made)
-	d.startOperation(events.Ref{Kind: events.KindVolume, ID: d.newID()}, startTimeout+fillTime(made.SourceBytes))
+	d.startOperation(events.Ref{Kind: events.KindVolume, ID: d.newID()}, limit)
 	return nil
 }
 
@@ -140,9 +152,9 @@ func total(all []events.Segment) int {
 	return n
 }
 
-// free lists the runs of extents of an array that belong to no volume, in order.
-func (a *Array) free() []events.Segment {
-	var used []events.Segment
+// free lists the runs of extents of an array that belong to no volume, nor to those that are being given away, in order.
+func (a *Array) free(given ...events.Segment) []events.Segment {
+	used := append([]events.Segment(nil), given...)
 	for _, all := range a.used {
 		used = append(used, all...)
 	}
@@ -210,6 +222,9 @@ func decideGrowVolume(d *decision, a GrowVolume) error {
 	if err != nil {
 		return err
 	}
+	if err := isGolden(v, "grown"); err != nil {
+		return err
+	}
 	p := d.s.storage.pools[v.Data.Pool]
 	more := extentsOf(p, a.SizeMiB) - total(v.Segments)
 	if more == 0 {
@@ -244,6 +259,9 @@ func (a AttachVolume) check() *Rejection {
 func decideAttachVolume(d *decision, a AttachVolume) error {
 	v, err := d.volume(a.Volume)
 	if err != nil {
+		return err
+	}
+	if err := isGolden(v, "attached"); err != nil {
 		return err
 	}
 	vm, ok := d.s.vms[a.VM]
@@ -292,12 +310,19 @@ func decideDeleteVolume(d *decision, a VolumeRef) error {
 	if v.VM != "" {
 		return reject(events.CodeConflict, "volume %q is disk %s of VM %q: detach it first", v.Data.Name, v.Slot, d.s.vms[v.VM].Data.Name)
 	}
-	for _, op := range v.ops {
-		d.endOperation(op, events.OperationFailed{Message: "the volume was deleted"})
+	if err := copied(v); err != nil {
+		return err
 	}
-	d.add(events.KindVolume, string(v.ID), events.VolumeDeleted{})
+	d.endVolume(v, "the volume was deleted")
 	d.startOperation(v.ref(), startTimeout)
 	return nil
+}
+
+func (d *decision) endVolume(v *Volume, why string) {
+	for _, op := range v.ops {
+		d.endOperation(op, events.OperationFailed{Message: why})
+	}
+	d.add(events.KindVolume, string(v.ID), events.VolumeDeleted{})
 }
 
 // mayUseDisks refuses to start a VM whose disks cannot be had.
@@ -310,6 +335,10 @@ func (d *decision) mayUseDisks(vm *VM) error {
 		v := vm.disks[slot]
 		x := d.s.storage.arrays[v.Data.Array]
 		switch {
+		case !v.Ready && d.s.fillFailed(v) != "":
+			r := reject(events.CodeConflict, "disk %s (volume %q) could not be filled from its template yet: %s", slot, v.Data.Name, d.s.fillFailed(v))
+			r.ForAccounts = fmt.Sprintf("disk %s (volume %q) could not be filled from its template yet; it is tried again", slot, v.Data.Name)
+			return r
 		case !v.Ready && v.Data.Template != "":
 			return reject(events.CodeConflict, "disk %s (volume %q) is being filled from its template: wait until it is ready (volume show %[2]s)", slot, v.Data.Name)
 		case !v.Ready:
@@ -319,6 +348,14 @@ func (d *decision) mayUseDisks(vm *VM) error {
 		}
 	}
 	return nil
+}
+
+// fillFailed says why a volume, or the golden one that it is copied from, could not be filled; empty: nobody failed.
+func (s *State) fillFailed(v *Volume) string {
+	if g := s.storage.volumes[v.Data.From]; v.Failed == "" && g != nil && g.Failed != "" {
+		return "golden volume " + g.Data.Name + ": " + g.Failed
+	}
+	return v.Failed
 }
 
 // onFabrics says which fabric of a VM's disks a host is not on, or nothing.
@@ -334,8 +371,15 @@ func (s *State) onFabrics(h events.MachineID, disks map[string]*Volume) string {
 
 func (s *State) foldVolume(e events.Event, r events.Recorded) {
 	id := events.VolumeID(e.Aggregate.ID)
-	if data, ok := e.Data.(events.VolumeCreated); ok {
-		s.storage.volumes[id] = &Volume{ID: id, Data: data, Segments: data.Segments}
+	data, made := e.Data.(events.VolumeCreated)
+	golden, is := e.Data.(events.GoldenCreated)
+	if is {
+		data = golden.Volume()
+	}
+	if made || is {
+		v := &Volume{ID: id, Data: data, Segments: data.Segments, Golden: is}
+		s.storage.volumes[id] = v
+		s.foldCopies(v, e.Data)
 		s.storage.arrays[data.Array].used[id] = data.Segments
 		s.names[scope(events.KindVolume, data.Account, data.Name)] = e.Aggregate.ID
 		s.own(data.Account, 1)
@@ -345,12 +389,17 @@ func (s *State) foldVolume(e events.Event, r events.Recorded) {
 	if !ok {
 		return
 	}
+	s.foldCopies(v, e.Data)
 	switch data := e.Data.(type) {
 	case events.VolumeGrown:
 		v.Segments, v.Grown = data.Segments, events.Generation{Term: r.Term, Number: r.Number}
 		s.storage.arrays[v.Data.Array].used[id] = data.Segments
 	case events.VolumeReady:
-		v.Ready, v.Grown = true, events.Generation{}
+		v.Ready, v.Grown, v.Failed = true, events.Generation{}, ""
+	case events.VolumeFillFailed:
+		v.Failed = data.Message
+	case events.VolumeFillRetried:
+		v.Failed, v.Retried = "", events.Generation{Term: r.Term, Number: r.Number}
 	case events.VolumeLimited:
 		v.Limits = events.DiskLimits(data)
 	case events.VolumeAttached:

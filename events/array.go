@@ -80,6 +80,9 @@ const (
 	LegFaulty     = "faulty"
 	LegRecovering = "recovering"
 	LegMissing    = "missing"
+
+	LegNoReservations = "no_reservations" // it is there, and cannot be reserved: it is not used
+	LegReserved       = "reserved"        // it is there, and a later owner, or somebody else, has reserved it
 )
 
 // ArrayDeleted ends an array that has no volumes and no owner.

@@ -127,6 +127,11 @@ func ReactionID(decision uint64, index int) IntentID {
 	return IntentID(uuid.NewSHA1(intentSpace, fmt.Appendf(nil, "reaction\x00%d\x00%d", decision, index)).String())
 }
 
+// GoldenID is the id of the golden volume that is made beside what an intent asks for, because that is copied from it.
+func GoldenID(i IntentID) VolumeID {
+	return VolumeID(uuid.NewSHA1(intentSpace, []byte("golden\x00"+string(i))).String())
+}
+
 // ReportID is the id of a report: the same while a machine repeats it.
 func ReportID(m MachineID, boot string, counter uint64, kind string) IntentID {
 	return IntentID(uuid.NewSHA1(intentSpace, fmt.Appendf(nil, "report\x00%s\x00%s\x00%d\x00%s", m, boot, counter, kind)).String())

@@ -118,9 +118,37 @@ type ArrayReport struct {
 	Mismatches uint64     `json:"mismatches,omitempty"` // that it found
 	Ready      []VolumeID `json:"ready,omitempty"`      // volumes whose records are written and that are filled
 	Wiped      []VolumeID `json:"wiped,omitempty"`      // deleted volumes whose extents are wiped
-	Disks      []DiskID   `json:"disks,omitempty"`      // by slot: the one that md has there; empty: none. Left out while md has one that is not known
-	Beside     []DiskID   `json:"beside,omitempty"`     // others that md has: being filled in the place of a leg, or faulty
-	Message    string     `json:"message,omitempty"`
+
+	Failed []FillFailure  `json:"failed,omitempty"` // volumes that could not be filled the last time
+	Fills  []FillProgress `json:"fills,omitempty"`  // volumes that are being filled; in answers to questions only
+
+	Disks   []DiskID `json:"disks,omitempty"`  // by slot: the one that md has there; empty: none. Left out while md has one that is not known
+	Beside  []DiskID `json:"beside,omitempty"` // others that md has: being filled in the place of a leg, or faulty
+	Message string   `json:"message,omitempty"`
+}
+
+// FillFailure says why a volume could not be filled. It is tried again later.
+type FillFailure struct {
+	Volume  VolumeID `json:"volume"`
+	Message string   `json:"message"`
+}
+
+// What is done to fill a volume.
+const (
+	FillZero  = "zero"  // its extents are zeroed first
+	FillFetch = "fetch" // its image is fetched and unpacked
+	FillCopy  = "copy"  // it is copied from a golden volume
+	FillWait  = "wait"  // for its golden volume, or for the next try
+)
+
+// FillProgress is how far the filling of a volume is.
+type FillProgress struct {
+	Volume VolumeID `json:"volume"`
+	What   string   `json:"what"`          // that is done: FillZero …
+	Done   int64    `json:"done"`          // bytes
+	Bytes  int64    `json:"bytes"`         // when it is done
+	Rate   int64    `json:"rate"`          // bytes per second since it began; 0: not known
+	ETA    int      `json:"eta,omitempty"` // seconds until it is done at this rate; 0: not known
 }
 
 // PathReport is what a host sees of one array.

@@ -18,6 +18,8 @@ type TemplateCreated struct {
 	MinMemory int       `json:"min_memory_mib"`
 	Disk      Blob      `json:"disk,omitzero"`        // the image, compressed: one stream of Zstandard
 	DiskBytes int64     `json:"disk_bytes,omitempty"` // of the image as it is on a disk: a multiple of SectorSize
+
+	DiskContent string `json:"disk_content_sha256,omitempty"` // digest of the image as it is on a disk; empty: not known
 }
 
 // SectorSize is what disks and images of disks are whole multiples of, in bytes.

@@ -74,7 +74,7 @@ var arrays = &Model{
 		"array.leg_replacing.v1", "array.leg_replacement_cancelled.v1", "array.leg_replacement_ended.v1", "array.leg_replaced.v1",
 		"array.fencing_began.v1", "array.leg_fenced.v1", "array.leg_unfenced.v1", "array.fenced_owner_gone.v1",
 		"array.resync_set.v1", "array.sync_seen.v1", "array.resync_held.v1", "array.check_wanted.v1", "array.check_started.v1", "array.checked.v1",
-		"volume.created.v1", "volume.grown.v1", "volume.wiped.v1"},
+		"volume.created.v1", "volume.golden_created.v1", "volume.grown.v1", "volume.wiped.v1"},
 }
 
 func (a *Array) legs() (out []events.Leg, err error) {
@@ -114,7 +114,7 @@ func arrayEvent(f *fold, e events.Event) error {
 		return change(f, arrayTable, v.Array, func(a *Array) {
 			a.FreeMiB -= int64(extents * a.ExtentMiB)
 			switch e.Data.(type) {
-			case events.VolumeCreated:
+			case events.VolumeCreated, events.GoldenCreated:
 				a.Volumes++
 			case events.VolumeWiped:
 				a.Volumes--

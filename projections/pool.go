@@ -27,7 +27,7 @@ var poolTable = newTable[Pool]("pools")
 
 var pools = &Model{
 	Kind: events.KindPool, Table: poolTable, Scope: ScopeNone, Named: "name", event: poolEvent,
-	Reads: []string{"pool.created.v1", "pool.deleted.v1", "pool.check_every_set.v1", "array.created.v1", "array.deleted.v1", "volume.created.v1", "volume.grown.v1", "volume.wiped.v1"},
+	Reads: []string{"pool.created.v1", "pool.deleted.v1", "pool.check_every_set.v1", "array.created.v1", "array.deleted.v1", "volume.created.v1", "volume.golden_created.v1", "volume.grown.v1", "volume.wiped.v1"},
 }
 
 func poolEvent(f *fold, e events.Event) error {

@@ -22,6 +22,7 @@ type Template struct {
 	DiskSHA256    *string   `json:"disk_sha256"`
 	DiskSize      *int64    `json:"disk_size"`
 	DiskBytes     *int64    `json:"disk_bytes"`
+	DiskContent   *string   `json:"disk_content_sha256"`
 	CreatedAt     time.Time `json:"created_at"`
 	ChangedBy     uint64    `json:"changed_by"`
 	ChangedAt     time.Time `json:"changed_at"`
@@ -44,7 +45,7 @@ func templateEvent(f *fold, e events.Event) error {
 		f.put(templateTable, e.Aggregate.ID, &Template{ID: e.Aggregate.ID, Name: d.Name, Account: known(string(d.Account)), AccountName: name, Type: d.Type,
 			KernelSHA256: known(d.Kernel.SHA256), KernelSize: known(d.Kernel.Size), RamdiskSHA256: known(d.Ramdisk.SHA256), RamdiskSize: known(d.Ramdisk.Size),
 			Cmdline: known(d.Cmdline), MinMemoryMiB: d.MinMemory, DiskSHA256: known(d.Disk.SHA256),
-			DiskSize: known(d.Disk.Size), DiskBytes: known(d.DiskBytes), CreatedAt: f.now()})
+			DiskSize: known(d.Disk.Size), DiskBytes: known(d.DiskBytes), DiskContent: known(d.DiskContent), CreatedAt: f.now()})
 	case events.TemplateDeleted:
 		f.delete(templateTable, e.Aggregate.ID)
 	}

@@ -10,6 +10,7 @@ import (
 // States of a volume.
 const (
 	VolumeMaking  = "making" // its record is not written yet, or it is being filled
+	VolumeFailed  = "failed" // it could not be filled the last time, and is tried again
 	VolumeIsReady = "ready"
 	VolumeWiping  = "wiping" // deleted; its extents are nobody else's before they are wiped
 )
@@ -18,7 +19,7 @@ const (
 type Volume struct {
 	ID          string          `json:"id"`
 	Name        string          `json:"name"`
-	Account     string          `json:"account"`
+	Account     *string         `json:"account"`
 	AccountName *string         `json:"account_name"`
 	State       string          `json:"state"`
 	SizeMiB     int64           `json:"size_mib"`
@@ -34,6 +35,9 @@ type Volume struct {
 	Source      *string         `json:"source_sha256"`
 	SourceSize  *int64          `json:"source_size"`
 	SourceBytes *int64          `json:"source_bytes"`
+	Golden      bool            `json:"golden"`
+	CopiedFrom  *string         `json:"copied_from"`
+	Message     *string         `json:"message"`
 	ReadBPS     int64           `json:"read_bps"`
 	WriteBPS    int64           `json:"write_bps"`
 	ReadIOPS    int64           `json:"read_iops"`
@@ -46,8 +50,8 @@ type Volume struct {
 var volumeTable = newTable[Volume]("volumes")
 
 var volumes = &Model{
-	Kind: events.KindVolume, Table: volumeTable, Scope: ScopeOwn, Named: "name", event: volumeEvent,
-	Reads: []string{"volume.created.v1", "volume.grown.v1", "volume.ready.v1", "volume.limited.v1", "volume.attached.v1", "volume.detached.v1", "volume.deleted.v1", "volume.wiped.v1"},
+	Kind: events.KindVolume, Table: volumeTable, Scope: ScopeOwn, Named: "name", event: volumeEvent, Private: []string{"copied_from", "message"},
+	Reads: []string{"volume.created.v1", "volume.golden_created.v1", "volume.grown.v1", "volume.ready.v1", "volume.fill_failed.v1", "volume.fill_retried.v1", "volume.limited.v1", "volume.attached.v1", "volume.detached.v1", "volume.deleted.v1", "volume.wiped.v1"},
 }
 
 func extentsOf(all []events.Segment) int {
@@ -63,6 +67,8 @@ func extentsOf(all []events.Segment) int {
 func volumeTakes(f *fold, e events.Event, each func(v *Volume, extents int) error) error {
 	switch d := e.Data.(type) {
 	case events.VolumeCreated:
+		return each(&Volume{Pool: string(d.Pool), Array: string(d.Array)}, extentsOf(d.Segments))
+	case events.GoldenCreated:
 		return each(&Volume{Pool: string(d.Pool), Array: string(d.Array)}, extentsOf(d.Segments))
 	case events.VolumeGrown:
 		v, err := need[Volume](f, volumeTable, e.Aggregate.ID)
@@ -84,7 +90,9 @@ func volumeEvent(f *fold, e events.Event) error {
 	id := e.Aggregate.ID
 	switch d := e.Data.(type) {
 	case events.VolumeCreated:
-		return volumeCreated(f, id, d)
+		return volumeCreated(f, id, d, false)
+	case events.GoldenCreated:
+		return volumeCreated(f, id, d.Volume(), true)
 	case events.VolumeWiped:
 		f.delete(volumeTable, id)
 		return nil
@@ -104,16 +112,20 @@ func volumeEvent(f *fold, e events.Event) error {
 		case events.VolumeLimited:
 			v.ReadBPS, v.WriteBPS, v.ReadIOPS, v.WriteIOPS = d.ReadBPS, d.WriteBPS, d.ReadIOPS, d.WriteIOPS
 		case events.VolumeReady:
-			v.State = VolumeIsReady
+			v.State, v.Message = VolumeIsReady, nil
+		case events.VolumeFillFailed:
+			v.State, v.Message = VolumeFailed, known(d.Message)
+		case events.VolumeFillRetried:
+			v.State, v.Message = VolumeMaking, nil
 		case events.VolumeDetached:
 			v.VM, v.VMName, v.Slot = nil, nil, nil
 		case events.VolumeDeleted:
-			v.State = VolumeWiping
+			v.State, v.Message = VolumeWiping, nil
 		}
 	})
 }
 
-func volumeCreated(f *fold, id string, d events.VolumeCreated) error {
+func volumeCreated(f *fold, id string, d events.VolumeCreated, golden bool) error {
 	p, err := need[Pool](f, poolTable, string(d.Pool))
 	if err != nil {
 		return err
@@ -123,9 +135,10 @@ func volumeCreated(f *fold, id string, d events.VolumeCreated) error {
 		return err
 	}
 	n := extentsOf(d.Segments)
-	v := &Volume{ID: id, Name: d.Name, Account: string(d.Account), State: VolumeMaking, Extents: n, Segments: asJSON(d.Segments),
+	v := &Volume{ID: id, Name: d.Name, Account: known(string(d.Account)), State: VolumeMaking, Extents: n, Segments: asJSON(d.Segments),
 		SizeMiB: int64(n * p.ExtentMiB), Pool: p.ID, PoolName: p.Name, Array: string(d.Array), CreatedAt: f.now(),
-		Template: known(string(d.Template)), Source: known(d.Source.SHA256), SourceSize: known(d.Source.Size), SourceBytes: known(d.SourceBytes)}
+		Template: known(string(d.Template)), Source: known(d.Source.SHA256), SourceSize: known(d.Source.Size), SourceBytes: known(d.SourceBytes),
+		Golden: golden, CopiedFrom: known(string(d.From))}
 	if account != nil {
 		v.AccountName = &account.Name
 	}

@@ -21,11 +21,12 @@ var good = map[string][]string{
 	"user.revoke":    {`{"user":"` + vmID + `"}`},
 	"secret.set":     {`{"name":"rack1-bmc","fingerprint":"4be2f1c09ad37c51"}`},
 	"template.create": {
-		`{"name":"tiny","account":"` + accountID + `","type":"kernel","kernel":{"sha256":"` + digest + `","size":8421376},"ramdisk":{"sha256":"` + digest + `","size":1},"cmdline":"console=hvc0 root=/dev/ram0 x=[1]","min_memory_mib":64,"disk":{"sha256":"` + digest + `","size":68719476736},"disk_bytes":1099511627776}`,
+		`{"name":"tiny","account":"` + accountID + `","type":"kernel","kernel":{"sha256":"` + digest + `","size":8421376},"ramdisk":{"sha256":"` + digest + `","size":1},"cmdline":"console=hvc0 root=/dev/ram0 x=[1]","min_memory_mib":64,"disk":{"sha256":"` + digest + `","size":68719476736},"disk_bytes":1099511627776,"disk_content_sha256":"` + digest + `"}`,
 		`{"name":"unikernel","type":"kernel","kernel":{"sha256":"` + digest + `","size":1073741824},"min_memory_mib":1}`,
 		`{"name":"debian","type":"disk","disk":{"sha256":"` + digest + `","size":68719476736},"disk_bytes":1099511627776,"min_memory_mib":1}`,
 	},
 	"template.delete": {`{"template":"` + vmID + `"}`},
+	"template.import": {`{"template":"` + vmID + `","array":"` + vmID + `"}`},
 	"machine.add": {
 		`{"name":"host1","macs":["52:54:00:12:34:56","a0:b1:c2:d3:e4:f5"],"serial":"CZ3429A7XK","roles":["host"],"bmc":{"address":"10.77.1.11:623","user":"admin","secret":"bmc"}}`,
 		`{"name":"host2","macs":["52:54:00:12:34:56"],"roles":["host"],"bmc":{"address":"[fd00::11]:65535","user":"0123456789abcdef","secret":"bmc"}}`,

@@ -64,6 +64,9 @@ func guest(ctx context.Context, o Options, out string) error {
 	if err := writeIfNew(filepath.Join(out, GuestBzImage), packed); err != nil {
 		return err
 	}
+	if err := guestSmall(s, filepath.Join(out, GuestSmall)); err != nil {
+		return err
+	}
 	return guestFiles(ctx, kernel, o, filepath.Join(out, GuestInitramfs))
 }
 

@@ -24,6 +24,8 @@ func (n *named) add(b *events.Block) {
 				n.by[e.Aggregate] = blobs(d.Kernel, d.Ramdisk)
 			case events.VolumeCreated:
 				n.by[e.Aggregate] = blobs(d.Source)
+			case events.GoldenCreated:
+				n.by[e.Aggregate] = blobs(d.Source)
 			case events.SecretSet:
 				n.by[e.Aggregate] = []string{dataPrefix + "secrets/" + d.Name + ".sealed"}
 			case events.TemplateDeleted, events.VMDeleted, events.VolumeReady, events.VolumeDeleted:

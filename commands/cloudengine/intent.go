@@ -21,6 +21,8 @@ type intentFlags struct {
 	dryRun     bool
 	wait       bool
 	timeout    time.Duration
+
+	fills string // no flag: volume whose filling is told of while the end is waited for; empty: the one that is made, if one is
 }
 
 func (f *intentFlags) add(cmd *cobra.Command) {
@@ -69,7 +71,11 @@ func (a *app) send(ctx context.Context, c *client.Client, f *intentFlags, in int
 		a.settle(ctx, c, answer.Number)
 	}
 	if f.wait && !f.dryRun && answer.Outcome.Status == events.Accepted {
-		return answer, a.waitFor(ctx, c, answer)
+		fills := f.fills
+		if fills == "" && (in.verb == "import" || in.verb == "create" && (in.kind == events.KindVolume || in.kind == events.KindVM)) {
+			fills = string(id)
+		}
+		return answer, a.waitFor(ctx, c, answer, &fillTeller{a: a, volume: fills, told: time.Now()})
 	}
 	return answer, nil
 }
@@ -137,8 +143,8 @@ func eventRows(list []events.Event) []row {
 	return rows
 }
 
-// waitFor waits until an operation is over. Its end decides the exit code.
-func (a *app) waitFor(ctx context.Context, c *client.Client, answer events.Answer) error {
+// waitFor waits until an operation is over. Its end decides the exit code. t tells how far it is meanwhile.
+func (a *app) waitFor(ctx context.Context, c *client.Client, answer events.Answer, t *fillTeller) error {
 	last := ""
 	for pause := 50 * time.Millisecond; ; pause = min(2*pause, time.Second) {
 		op, err := a.get(ctx, c, events.KindOperation, string(answer.ID), events.ReadRequest{WaitFor: answer.Number})
@@ -152,6 +158,7 @@ func (a *app) waitFor(ctx context.Context, c *client.Client, answer events.Answe
 			last = now
 			a.talk("operation %s", now)
 		}
+		t.tell(ctx, c)
 		if last != "running" {
 			return ended(op)
 		}

@@ -51,7 +51,7 @@ func (a *app) opWait() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.waitFor(ctx, c, events.Answer{ID: events.IntentID(op.text("id"))})
+			return a.waitFor(ctx, c, events.Answer{ID: events.IntentID(op.text("id"))}, &fillTeller{a: a})
 		},
 	}
 	cmd.Flags().DurationVar(&timeout, "timeout", 10*time.Minute, "how long to wait")

@@ -19,7 +19,7 @@ var templateColumns = []column{
 
 var templateFields = append([]column{field("ID", "id")}, append(templateColumns[:len(templateColumns):len(templateColumns)],
 	optional("KERNEL", "kernel_sha256"), optional("RAMDISK", "ramdisk_sha256"), optional("CMDLINE", "cmdline"),
-	optional("DISK", "disk_sha256"), optional("DISK-PACKED-BYTES", "disk_size"),
+	optional("DISK", "disk_sha256"), optional("DISK-PACKED-BYTES", "disk_size"), optional("DISK-CONTENT", "disk_content_sha256"),
 	field("CREATED", "created_at"), field("CHANGED-BY", "changed_by"))...)
 
 func (a *app) templateCommand() *cobra.Command {
@@ -39,17 +39,23 @@ func (a *app) templateImport() *cobra.Command {
 	var f intentFlags
 	t := templateFiles{}
 	cmd := &cobra.Command{
-		Use: "import NAME", Short: "Upload a kernel and a ramdisk, or the image of a disk, and make a template of them", Args: cobra.ExactArgs(1),
+		Use: "import NAME", Short: "Upload files and make a template of them, or put a template's image into a pool", Args: cobra.ExactArgs(1),
+		ValidArgsFunction: a.complete(events.KindTemplate),
 		Long: `Upload a kernel and a ramdisk, or the image of a disk, and make a template of them. An upload that broke off goes on where it ended; what
 the server has is not sent again. Without --account the template is for all accounts.
 
 The image of a disk is raw or qcow2, plain or packed by gzip, xz or zstd: what it is is found out by what is in it. It is packed anew
 for the server (raw, zstd), in a temporary file in the user's cache directory. From a URL it is downloaded there, goes on where an earlier
 download broke off, and must have the digest that --sha256 gives. Volumes are made from it (volume create --template), and VMs boot from
-those (vm create --template NAME --pool POOL).`,
+those (vm create --template NAME --pool POOL).
+
+With --pool the image is put onto each array of that pool as a golden volume (volume list), which volumes are copied from then; without
+files the template must be there. That is done by itself for the first volume that is made from a template on an array. One that has failed is tried
+again at once. With --wait it is told how far it is; give --timeout too.`,
 		Example: `  cloudengine template import guest --kernel bin/guest/vmlinux --ramdisk bin/guest/guest.img --cmdline console=hvc0 --min-ram 96MiB
   cloudengine template import debian --disk debian-12-genericcloud-amd64.qcow2 --min-ram 256MiB
-  cloudengine template import debian --disk https://images.example.com/debian-12.qcow2 --sha256 DIGEST --min-ram 256MiB`,
+  cloudengine template import debian --disk https://images.example.com/debian-12.qcow2 --sha256 DIGEST --min-ram 256MiB
+  cloudengine template import debian --pool gold --wait --timeout 1h`,
 		RunE: func(cmd *cobra.Command, words []string) error {
 			if err := t.check(); err != nil {
 				return err
@@ -63,8 +69,18 @@ those (vm create --template NAME --pool POOL).`,
 			if t.account, err = a.accountID(ctx, c); err != nil {
 				return err
 			}
-			_, err = a.importTemplate(ctx, c, &f, words[0], t)
-			return err
+			if t.pool != "" && t.kernel == "" && t.disk.file == "" {
+				made, err := a.templateFor(ctx, c, t.account, words[0])
+				if err != nil {
+					return err
+				}
+				return a.importTo(ctx, c, &f, made, t.pool)
+			}
+			answer, err := a.importTemplate(ctx, c, &f, words[0], t)
+			if err != nil || t.pool == "" || f.dryRun {
+				return err
+			}
+			return a.importTo(ctx, c, &f, row{"id": string(answer.ID), "name": words[0]}, t.pool)
 		},
 	}
 	f.add(cmd)
@@ -77,13 +93,15 @@ those (vm create --template NAME --pool POOL).`,
 	fs.StringVar(&t.disk.sha256, "sha256", "", "SHA-256 of the file at the URL")
 	fs.Var(&t.minRAM, "min-ram", "least memory of a VM that is made from it")
 	must(cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{diskimage.Auto, diskimage.Raw, diskimage.Qcow2}, cobra.ShellCompDirectiveNoFileComp)))
-	must(cmd.MarkFlagRequired("min-ram"))
+	fs.StringVar(&t.pool, "pool", "", "pool onto whose arrays its image is put")
+	a.completeFlag(cmd, "pool", events.KindPool)
 	return cmd
 }
 
 // templateFiles is what a template is made of.
 type templateFiles struct {
 	account, kernel, ramdisk, cmdline string
+	pool                              string
 	minRAM                            mebibytes
 	disk                              diskSource
 }
@@ -91,8 +109,17 @@ type templateFiles struct {
 // check finds what is wrong with flags before anything is done.
 func (t templateFiles) check() error {
 	switch {
+	case t.kernel == "" && t.disk.file == "" && t.pool != "":
+		if t.ramdisk != "" || t.cmdline != "" || t.minRAM != 0 || t.disk.sha256 != "" {
+			return usagef("without --disk the template must be there, and has all but its --pool already")
+		}
+		return nil
 	case t.kernel == "" && t.disk.file == "":
 		return usagef("say what it is made of: --kernel, or --disk")
+	case t.minRAM == 0:
+		return usagef("say the least memory of a VM that is made from it: --min-ram")
+	case t.pool != "" && t.disk.file == "":
+		return usagef("--pool is for a template of a disk")
 	case t.disk.file == "":
 		return nil
 	case t.kernel != "" || t.ramdisk != "" || t.cmdline != "":

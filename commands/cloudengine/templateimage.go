@@ -74,7 +74,7 @@ func (a *app) diskArgs(ctx context.Context, c *client.Client, d diskSource, args
 	defer os.Remove(packed.Name())
 	defer packed.Close()
 	p := a.transfer("pack " + d.file)
-	blob, size, err := diskimage.Pack(ctx, image, packed, func() { p.tell(image.Progress()) })
+	blob, size, content, err := diskimage.Pack(ctx, image, packed, func() { p.tell(image.Progress()) })
 	if err != nil {
 		return fmt.Errorf("%s: %w", d.file, err)
 	}
@@ -85,7 +85,7 @@ func (a *app) diskArgs(ctx context.Context, c *client.Client, d diskSource, args
 		}
 		return fmt.Errorf("upload %s: %w", d.file, err)
 	}
-	args["type"], args["disk"], args["disk_bytes"] = events.TemplateDisk, blob, size
+	args["type"], args["disk"], args["disk_bytes"], args["disk_content_sha256"] = events.TemplateDisk, blob, size, content
 	return nil
 }
 

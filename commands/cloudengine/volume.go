@@ -11,21 +11,29 @@ import (
 )
 
 var volumeColumns = []column{
-	field("NAME", "name"), field("ACCOUNT", "account_name"), state, memory("SIZE", "size_mib"), optional("VM", "vm_name"), optional("SLOT", "slot"), field("POOL", "pool_name"),
+	field("NAME", "name"), optional("ACCOUNT", "account_name"), state, memory("SIZE", "size_mib"), {"GOLDEN", func(r row) string { return yesOrNot(r["golden"] == true) }}, optional("VM", "vm_name"), optional("SLOT", "slot"), field("POOL", "pool_name"),
+}
+
+// yesOrNot shows what is so of few.
+func yesOrNot(is bool) string {
+	if is {
+		return "yes"
+	}
+	return "-"
 }
 
 var volumeFields = append([]column{field("ID", "id")}, append(volumeColumns[:len(volumeColumns):len(volumeColumns)],
 	field("ARRAY", "array"), field("EXTENTS", "extents"), field("SEGMENTS", "segments"), optional("TEMPLATE", "template"), optional("IMAGE", "source_sha256"),
-	optional("IMAGE-BYTES", "source_bytes"),
+	optional("IMAGE-BYTES", "source_bytes"), optional("COPIED-FROM", "copied_from"), optional("MESSAGE", "message"),
 	rateOf("READ", "read_bps"), rateOf("WRITE", "write_bps"), iopsOf("READ-IOPS", "read_iops"), iopsOf("WRITE-IOPS", "write_iops"), field("CREATED", "created_at"), field("CHANGED-BY", "changed_by"))...)
 
 func (a *app) volumeCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "volume", Short: "Disks that VMs have: stored in several copies, and kept when a VM moves"}
-	list := a.listCommand(events.KindVolume, "volumes", volumeColumns, "state", "vm_name", "pool_name")
-	list.Example = "  cloudengine volume list"
+	list := a.listCommand(events.KindVolume, "volumes", volumeColumns, "state", "vm_name", "pool_name", "golden")
+	list.Example = "  cloudengine volume list\n  cloudengine volume list --golden true"
 	show := a.showCommand(events.KindVolume, "a volume", volumeFields)
 	show.Example = "  cloudengine volume show data1"
-	cmd.AddCommand(list, show, a.volumeCreate(), a.volumeGrow(), a.volumeLimit(), a.volumeAttach(), a.actOn(actOn{
+	cmd.AddCommand(a.withFills(list), a.withFills(show), a.volumeCreate(), a.volumeGrow(), a.volumeLimit(), a.volumeAttach(), a.actOn(actOn{
 		kind: events.KindVolume, verb: "detach", short: "Take a volume away from its VM, which must be stopped", example: "  cloudengine volume detach data1",
 	}), a.actOn(actOn{
 		kind: events.KindVolume, verb: "delete", short: "Delete a volume and wipe what was on it", example: "  cloudengine volume delete data1 --wait",

@@ -5,7 +5,9 @@ import (
 	"compress/flate"
 	"compress/gzip"
 	"context"
+	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"io"
 	"net/http"
@@ -145,11 +147,29 @@ func pack(t testing.TB, path, format string) (events.Blob, int64, []byte, error)
 	defer i.Close()
 	var out bytes.Buffer
 	said := 0
-	b, n, err := Pack(t.Context(), i, &out, func() { said++ })
+	b, n, content, err := Pack(t.Context(), i, &out, func() { said++ })
+	if err == nil && content != unpackedSum(t, out.Bytes()) {
+		t.Fatalf("the digest of the content is told as %s", content)
+	}
 	if done, total := i.Progress(); err == nil && (done != total || said == 0) {
 		t.Fatalf("at the end %d of %d bytes are told, %d times", done, total, said)
 	}
 	return b, n, out.Bytes(), err
+}
+
+// unpackedSum is the digest of what was packed.
+func unpackedSum(t testing.TB, packed []byte) string {
+	t.Helper()
+	z, err := zstd.NewReader(bytes.NewReader(packed))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer z.Close()
+	sum := sha256.New()
+	if _, err := io.Copy(sum, z); err != nil {
+		t.Fatal(err)
+	}
+	return hex.EncodeToString(sum.Sum(nil))
 }
 
 // TestPack: the same disk gives the same bytes, however it comes.

@@ -16,20 +16,20 @@ import (
 // window is what has to be remembered to unpack. Proxies unpack with little memory.
 const window = 4 << 20
 
-// Pack writes an image in the form that templates keep, and says what that is and how many bytes the disk has. The form follows from the image
+// Pack writes an image in the form that templates keep, and says what that is, how many bytes the disk has, and the digest of those. The form follows from the image
 // alone. said, if not nil, is called now and then.
-func Pack(ctx context.Context, i *Image, to io.Writer, said func()) (events.Blob, int64, error) {
-	fail := func(err error) (events.Blob, int64, error) {
-		return events.Blob{}, 0, fmt.Errorf("pack image: %w", err)
+func Pack(ctx context.Context, i *Image, to io.Writer, said func()) (blob events.Blob, size int64, content string, err error) {
+	fail := func(err error) (events.Blob, int64, string, error) {
+		return events.Blob{}, 0, "", fmt.Errorf("pack image: %w", err)
 	}
-	sum := sha256.New()
+	sum, plain := sha256.New(), sha256.New()
 	out := &bounded{to: io.MultiWriter(to, sum)}
 	zip, err := zstd.NewWriter(out, zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithWindowSize(window), zstd.WithEncoderConcurrency(1))
 	if err != nil {
 		return fail(err)
 	}
 	defer zip.Close()
-	size, buf := int64(0), make([]byte, 1<<20)
+	buf := make([]byte, 1<<20)
 	for {
 		if err := ctx.Err(); err != nil {
 			return fail(err)
@@ -44,6 +44,7 @@ func Pack(ctx context.Context, i *Image, to io.Writer, said func()) (events.Blob
 		if size += int64(n); size > MaxBytes {
 			return fail(fmt.Errorf("more than %d bytes: %w", int64(MaxBytes), ErrSize))
 		}
+		plain.Write(buf[:n])
 		if _, err := zip.Write(buf[:n]); err != nil {
 			return fail(err)
 		}
@@ -60,7 +61,7 @@ func Pack(ctx context.Context, i *Image, to io.Writer, said func()) (events.Blob
 	if err := zip.Close(); err != nil {
 		return fail(err)
 	}
-	return events.Blob{SHA256: hex.EncodeToString(sum.Sum(nil)), Size: out.n}, size, nil
+	return events.Blob{SHA256: hex.EncodeToString(sum.Sum(nil)), Size: out.n}, size, hex.EncodeToString(plain.Sum(nil)), nil
 }
 
 // readAll fills p, so that what is packed does not depend on how it comes. Unlike io.ReadFull it tells an end from a packed file that is cut off.

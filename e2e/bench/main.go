@@ -6,7 +6,7 @@
 //
 // It promises that ours and raw are measured in the same run, at the same durability, and that a case that could not be measured
 // is an error, never a row. It starts what it needs in directories and a network namespace of its own and leaves nothing running.
-// The figures are of one machine at one time: ratios are what counts. P6-cpu and P10-boot need root and QEMU.
+// The figures are of one machine at one time: ratios are what counts. P6-cpu, P9 and P10-boot need root and QEMU.
 package main
 
 import (

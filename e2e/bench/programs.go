@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -41,6 +42,19 @@ func quietly(ctx context.Context, name string, args ...string) error {
 		return fmt.Errorf("%w: %s", err, out[max(0, len(out)-2000):])
 	}
 	return nil
+}
+
+// output runs a program to its end and gives what it printed; what it complained about is in the error if it fails.
+func output(ctx context.Context, name string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Env = ownEnv()
+	var out, complaint bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &complaint
+	if err := cmd.Run(); err != nil {
+		said := complaint.Bytes()
+		return out.String(), fmt.Errorf("run %s: %w: %s", strings.Join(args, " "), err, said[max(0, len(said)-2000):])
+	}
+	return out.String(), nil
 }
 
 // ownEnv is our environment without the settings of cloudengine that somebody may have in theirs.

@@ -38,11 +38,21 @@ type rig struct {
 	stop         context.CancelFunc
 }
 
-// raise brings the rack up, unless a suite did before.
+// raise brings the rack with one machine up, unless a suite did before.
 func (b *bench) raise(ctx context.Context) (*rig, error) {
-	if b.rig != nil {
+	return b.raiseAs(ctx, "rack")
+}
+
+// raiseAs brings a rack up, of one host and more machines as more says, and takes down what was up under another name.
+func (b *bench) raiseAs(ctx context.Context, name string, more ...string) (*rig, error) {
+	dir := filepath.Join(b.dir, name)
+	if b.rig != nil && b.rig.dir == dir {
 		return b.rig, nil
 	}
+	if err := b.rig.close(); err != nil {
+		return nil, err
+	}
+	b.rig = nil
 	if err := rack.Check(); err != nil {
 		return nil, err
 	}
@@ -57,15 +67,15 @@ func (b *bench) raise(ctx context.Context) (*rig, error) {
 	if n := emulators(); n > 0 {
 		b.say("%d other QEMU processes run on this computer: the figures of the rack will suffer", n)
 	}
-	r := &rig{program: program, dir: filepath.Join(b.dir, "rack"), images: filepath.Join(b.dir, "images")}
+	r := &rig{program: program, dir: dir, images: filepath.Join(b.dir, "images")}
 	if err := r.serve(image); err != nil {
 		return nil, err
 	}
 	b.rig = r // from here on there is something to stop
-	b.say("raise a rack with one machine (namespace %s)", rigNamespace)
-	err = quietly(ctx, program, "rack", "up", "--detach", "--hosts", "1", "--namespace", rigNamespace, "--rack-dir", r.dir,
-		"--data", r.data(), "--listen", rigBus, "--http", rigHTTP, "--image", r.images, "--guest", rigGuest)
-	if err != nil {
+	b.say("raise a rack with one host (namespace %s) %s", rigNamespace, strings.Join(more, " "))
+	up := []string{"rack", "up", "--detach", "--hosts", "1", "--namespace", rigNamespace, "--rack-dir", r.dir,
+		"--data", r.data(), "--listen", rigBus, "--http", rigHTTP, "--image", r.images, "--guest", rigGuest}
+	if err := quietly(ctx, program, append(up, more...)...); err != nil {
 		return nil, fmt.Errorf("raise rack: %w", err)
 	}
 	if r.rack, err = rack.Open(r.dir); err != nil {
@@ -75,11 +85,13 @@ func (b *bench) raise(ctx context.Context) (*rig, error) {
 	return r, r.connect(ctx)
 }
 
-func (r *rig) data() string { return filepath.Join(filepath.Dir(r.dir), "rack-data") }
+func (r *rig) data() string { return r.dir + "-data" }
+
+func (r *rig) key() string { return filepath.Join(r.data(), "admin.nk") }
 
 func (r *rig) connect(ctx context.Context) error {
 	var err error
-	if r.c, err = client.Connect(ctx, "nats://"+rigBus, filepath.Join(r.data(), "admin.nk")); err != nil {
+	if r.c, err = client.Connect(ctx, "nats://"+rigBus, r.key()); err != nil {
 		return err
 	}
 	following, stop := context.WithCancel(ctx)

@@ -21,7 +21,8 @@ func suites() []suite {
 		{ids: []string{"P6-call", "P6-call-p50", "P6-call-16", "P6-call-16-p50"}, run: measureCalls},
 		{ids: []string{"P10-size"}, run: measureImage},
 		{ids: []string{"P10-boot"}, run: measureBoot},
-		{ids: []string{"P6-cpu-start", "P6-cpu-run"}, run: measureCPU},
+		{ids: []string{"P6-cpu-start"}, run: measureStart},
+		{ids: []string{"P6-cpu-run", "P9-switch", "P9-proxy", "P9-node"}, run: measureChain},
 	}
 }
 

@@ -202,7 +202,7 @@ func (s *serial) run(ctx context.Context, command string) (string, error) {
 	}
 	id := hex.EncodeToString(mark[:])
 	// The echo of the line must not look like the marks, hence the quotes.
-	if err := s.typeLine(ctx, "echo ce''B"+id+"; "+command+"; echo ce''E"+id+":$?"); err != nil {
+	if err := s.typeLine(ctx, "echo ce''B"+id+"; "+command+"; echo ce''E"+id+":$?."); err != nil {
 		return "", err
 	}
 	if err := s.write("\n"); err != nil {
@@ -213,7 +213,7 @@ func (s *serial) run(ctx context.Context, command string) (string, error) {
 
 // between waits for the two marks, and gives what is printed between them, and the status behind the second.
 func (s *serial) between(ctx context.Context, begin, end string) (string, error) {
-	ending := regexp.MustCompile(regexp.QuoteMeta(end) + `(\d+)\r*\n`)
+	ending := regexp.MustCompile(regexp.QuoteMeta(end) + `(\d+)\.`) // and not the line's end: init may write between the two
 	var at []int
 	died := false // the shell ends when it cannot parse a line, and init starts another
 	_, err := s.await(ctx, 0, func() bool {

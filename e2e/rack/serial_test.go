@@ -35,7 +35,7 @@ func cable(t *testing.T) (near, far net.Conn) {
 	return near, far
 }
 
-// terminal is a machine's console with a shell: it echoes, loses a character now and then, and others print on it too.
+// terminal is a machine's console with a shell: it echoes, loses a character now and then, and others print on it too, also before a line has ended.
 func terminal(t *testing.T, lose int) *serial {
 	t.Helper()
 	near, far := cable(t)
@@ -52,7 +52,7 @@ func terminal(t *testing.T, lose int) *serial {
 				line = ""
 			case c == "\n":
 				out, _ := exec.Command("sh", "-c", line).CombinedOutput()
-				_, _ = far.Write([]byte("\r\r\n(XEN) d1v0 says something\r\n" + strings.ReplaceAll(string(out), "\n", "\r\r\n") + "$ "))
+				_, _ = far.Write([]byte("\r\r\n(XEN) d1v0 says something\r\n" + strings.ReplaceAll(strings.TrimSuffix(string(out), "\n"), "\n", "\r\r\n") + "uinit: something ended\r\n\r\r\n$ "))
 				line = ""
 			default:
 				line += c

@@ -2,27 +2,24 @@ package scenarios
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"regexp"
-	"strconv"
+	"strings"
 	"testing"
 	"time"
 
+	"cloudengine/e2e/chain"
 	"cloudengine/e2e/rack"
 	"cloudengine/events"
 	"cloudengine/projections"
 )
 
-// What the storage scenarios make, in this order, and take away again.
+// What the storage scenarios make, and take away again.
 const (
-	sanFabric = "san"
-	sanSubnet = "10.77.2.0/24"
-	sanMTU    = "4200" // RDMA over Ethernet uses its largest packets
-	sanPool   = "gold"
-	sanArray  = "gold1"
-	sanVolume = "data1"
-	sanVM     = "disky"
+	sanFabric = chain.Fabric
+	sanPool   = chain.Pool
+	sanArray  = chain.Array
+	sanVolume = chain.Volume
+	sanVM     = chain.VM
 )
 
 // sanSets is how many sets of disks the array has.
@@ -52,7 +49,7 @@ func TestStorage(t *testing.T) {
 // yet, something else may be done.
 func over(t *testing.T, transport string, first, do func()) {
 	t.Helper()
-	fabricJoined(t, transport)
+	done(t, theChain(t).Join(t.Context(), transport))
 	arrayMade(t)
 	first()
 	volumeWritten(t)
@@ -62,68 +59,41 @@ func over(t *testing.T, transport string, first, do func()) {
 	t.Logf("the chain over %s is shown", transport)
 }
 
-// ofRole gives the names of the rack's machines with a role.
-func ofRole(role string) (names []string) {
-	for _, m := range shared.Machines() {
-		if m.Role == role {
-			names = append(names, m.Name)
+// theChain is the storage chain of the rack, for a test.
+func theChain(t *testing.T) *chain.Chain {
+	run := func(_ context.Context, args ...string) (string, error) {
+		out, errs, code := cli(t, args...)
+		if code != 0 {
+			return out, fmt.Errorf("cloudengine %s: exit code %d\n%s%s", strings.Join(args, " "), code, out, errs)
 		}
+		return out, nil
 	}
-	return names
+	return &chain.Chain{Rack: shared, Bus: bus, Run: run, Say: t.Logf, Sets: sanSets}
 }
+
+// done fails the test with an error of the chain.
+func done(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// ofRole gives the names of the rack's machines with a role.
+func ofRole(role string) []string { return (&chain.Chain{Rack: shared}).Of(role) }
 
 // rows reads all objects of a kind by the bus.
 func rows(t *testing.T, kind events.Kind) []map[string]any {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	items, _, err := bus.List(ctx, kind, events.ReadRequest{})
-	if err != nil {
-		t.Fatalf("list %s: %v", kind, err)
-	}
-	all := make([]map[string]any, len(items))
-	for i, raw := range items {
-		if err := json.Unmarshal(raw, &all[i]); err != nil {
-			t.Fatalf("list %s: %v", kind, err)
-		}
-	}
+	all, err := theChain(t).Rows(t.Context(), kind)
+	done(t, err)
 	return all
-}
-
-// fabricJoined makes the storage network, attaches every machine's second card to it, and waits until the nodes' disks are known.
-func fabricJoined(t *testing.T, transport string) {
-	t.Helper()
-	nodes, proxies := ofRole(rack.RoleStorageNode), ofRole(rack.RoleProxy)
-	if len(nodes) != 2 || len(proxies) != 2 {
-		t.Fatalf("the rack has storage nodes %v and proxies %v, want two of each", nodes, proxies)
-	}
-	must(t, "fabric", "create", sanFabric, "--transport", transport, "--subnet", sanSubnet, "--mtu", sanMTU)
-	for _, m := range shared.Machines() {
-		eventually(t, 8*time.Minute, m.Name+" is up", func() (bool, string) {
-			state := text(row(t, events.KindMachine, m.Name), "state")
-			return state == "up", state
-		})
-		must(t, "fabric", "join", sanFabric, m.Name, "--mac", m.SANMAC)
-	}
-	want := len(nodes) * shared.Config().Disks
-	eventually(t, 3*time.Minute, fmt.Sprintf("%d disks are known and free", want), func() (bool, string) {
-		found := 0
-		all := rows(t, events.KindDisk)
-		for _, d := range all {
-			if d["gone"] != true && text(d, "array") == "" && text(d, "wiping") == "" {
-				found++
-			}
-		}
-		return found == want, fmt.Sprint(all)
-	})
 }
 
 // arrayMade makes a pool and an array over both nodes, and waits until a proxy has made it and serves it whole.
 func arrayMade(t *testing.T) {
 	t.Helper()
-	must(t, "pool", "create", sanPool, "--fabric", sanFabric, "--copies", "2")
-	must(t, "array", "create", sanArray, "--pool", sanPool, "--sets", fmt.Sprint(sanSets))
-	arrayWhole(t, "")
+	done(t, theChain(t).Make(t.Context()))
 	legs := map[string]int{}
 	for _, d := range rows(t, events.KindDisk) {
 		if text(d, "array_name") == sanArray {
@@ -139,34 +109,29 @@ func arrayMade(t *testing.T) {
 }
 
 // arrayWhole waits until the array is active with all its legs, on a proxy (empty: any), and says on which.
-func arrayWhole(t *testing.T, on string) (owner string) {
+func arrayWhole(t *testing.T, on string) string {
 	t.Helper()
-	eventually(t, 8*time.Minute, "the array is active and whole", func() (bool, string) {
-		a := row(t, events.KindArray, sanArray)
-		owner = text(a, "owner_name")
-		return text(a, "state") == events.ArrayActive && a["made"] == true && text(a, "degraded") == "0" && (on == "" || on == owner), fmt.Sprint(a)
-	})
+	owner, err := theChain(t).Whole(t.Context(), on)
+	done(t, err)
 	return owner
 }
 
 // volumeWritten makes a volume, gives it to a VM that writes to it, and starts that VM on the other host: what it wrote is there.
 func volumeWritten(t *testing.T) {
-	must(t, "volume", "create", sanVolume, "--account", "demo", "--pool", sanPool, "--size", "64MiB", "--wait", "--timeout", "5m")
+	done(t, theChain(t).Attach(t.Context()))
 	if state := text(row(t, events.KindVolume, sanVolume), "state"); state != projections.VolumeIsReady {
 		t.Fatalf("the volume is %s after its operation ended", state)
 	}
-	guest(t, sanVM, events.TypePV, "ce.disk="+events.SlotPrimary)
-	must(t, "volume", "attach", sanVolume, "--vm", sanVM)
 	hosts := ofRole(rack.RoleHost)
 	must(t, "vm", "start", sanVM, "--host", hosts[0], "--wait", "--timeout", "5m")
 	disk := writing(t, 20)
-	if disk.holds != 0 {
-		t.Errorf("a new volume holds %d blocks that a guest has written", disk.holds)
+	if disk.Holds != 0 {
+		t.Errorf("a new volume holds %d blocks that a guest has written", disk.Holds)
 	}
 	must(t, "vm", "stop", sanVM, "--wait", "--timeout", "5m")
 	must(t, "vm", "start", sanVM, "--host", hosts[len(hosts)-1], "--wait", "--timeout", "5m")
-	if again := writing(t, 20); again.holds < disk.writes/2 {
-		t.Errorf("%d blocks are found again, at least %d had been written", again.holds, disk.writes)
+	if again := writing(t, 20); again.Holds < disk.Writes/2 {
+		t.Errorf("%d blocks are found again, at least %d had been written", again.Holds, disk.Writes)
 	}
 }
 
@@ -189,10 +154,7 @@ func proxyDied(t *testing.T) {
 	if err := shared.Kill(t.Context(), dead); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 8*time.Minute, "the other proxy has the array", func() (bool, string) {
-		a := row(t, events.KindArray, sanArray)
-		return text(a, "state") == events.ArrayActive && text(a, "owner_name") != dead, fmt.Sprint(a)
-	})
+	done(t, theChain(t).TakenOver(t.Context(), dead))
 	t.Logf("the array was taken over %.0f s after its owner's power was gone", time.Since(began).Seconds())
 	stalled(t, "proxy without power", before, 20)
 	must(t, "machine", "power", "on", dead, "--wait", "--timeout", "5m")
@@ -202,62 +164,22 @@ func proxyDied(t *testing.T) {
 }
 
 // written is what the guest last said about its disk.
-type written struct {
-	holds, writes int
-	longest       []stall
-}
+type written = chain.Written
 
-// stall is the longest write or read of ten seconds, and how many writes there had been in their end.
-type stall struct {
-	writes int
-	lasted time.Duration
-}
-
-// stalled waits until the guest has written so many blocks more from now on, which is after what was done to its disk, and prints its longest write or
-// read since it had done what since says. What it said last may be ten seconds old.
+// stalled prints the guest's longest write or read since it had done what since says, once it has written so many blocks more.
 func stalled(t *testing.T, what string, since written, blocks int) written {
 	t.Helper()
-	next := writing(t, writing(t, 1).writes+1) // begun before, perhaps
-	now, worst := writing(t, next.writes+blocks), time.Duration(0)
-	for _, s := range now.longest {
-		if s.writes > since.writes {
-			worst = max(worst, s.lasted)
-		}
-	}
+	now, worst, err := theChain(t).Stalled(t.Context(), since, blocks)
+	done(t, err)
 	t.Logf("%s: the guest's longest write or read took %.1f s, none failed", what, worst.Seconds())
 	return now
 }
 
-var (
-	diskHolds  = regexp.MustCompile(`guest: disk xvda holds=(\d+)`)
-	diskWrites = regexp.MustCompile(`guest: disk xvda writes=(\d+) errors=(\d+) bad=(\d+) longest_ms=(\d+)`)
-)
-
 // writing waits until the VM has written at least so many blocks since its start. No write may have failed, and none may be lost.
-func writing(t *testing.T, blocks int) (w written) {
+func writing(t *testing.T, blocks int) written {
 	t.Helper()
-	eventually(t, 5*time.Minute, fmt.Sprintf("its guest wrote %d blocks", blocks), func() (bool, string) {
-		out := must(t, "vm", "console", sanVM, "--bytes", "65536")
-		all := diskWrites.FindAllStringSubmatch(out, -1)
-		if len(all) == 0 {
-			return false, out
-		}
-		w.longest = nil
-		for _, m := range all {
-			n, _ := strconv.Atoi(m[1]) // digits
-			ms, _ := strconv.Atoi(m[4])
-			w.longest = append(w.longest, stall{n, time.Duration(ms) * time.Millisecond})
-		}
-		last := all[len(all)-1]
-		if last[2] != "0" || last[3] != "0" {
-			t.Fatalf("the guest's disk failed it:\n%s", out)
-		}
-		w.writes, _ = strconv.Atoi(last[1]) // digits
-		if held := diskHolds.FindAllStringSubmatch(out, -1); len(held) > 0 {
-			w.holds, _ = strconv.Atoi(held[len(held)-1][1])
-		}
-		return w.writes >= blocks, out
-	})
+	w, err := theChain(t).Writing(t.Context(), blocks)
+	done(t, err)
 	return w
 }
 

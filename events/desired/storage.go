@@ -116,6 +116,11 @@ type Volume struct {
 	SourceBytes int64            `json:"source_bytes,omitempty"` // that the image has when it is unpacked; what follows is zero
 	Keep        int              `json:"keep,omitempty"`         // extents from its beginning on that were ready once: never zeroed or filled again
 	Want        string           `json:"want"`                   // There, or Absent: wipe it
+
+	// An agent that does not know of these fetches the image for each volume, and looks at the digest of what it fetched alone.
+	SourceContent string          `json:"source_content_sha256,omitempty"` // digest of the image when it is unpacked; empty: not known
+	From          events.VolumeID `json:"from,omitempty"`                  // volume of the same array that has the image: it is copied from there, once that has its record
+	Try           int             `json:"try,omitempty"`                   // so often another try was asked for after a failure
 }
 
 // Path tells a host that it needs an array: from all these proxies.

@@ -119,6 +119,9 @@ func (c *change) volumesOf(id events.ArrayID) []document.Volume {
 			continue
 		}
 		d := document.Volume{Volume: v, Segments: x.segments, Source: x.data.Source, SourceBytes: x.data.SourceBytes, Keep: extents(x.ready), Want: document.There}
+		if len(x.ready) == 0 {
+			d.SourceContent, d.From, d.Try = x.data.SourceContent, x.data.From, x.tries
+		}
 		if x.deleted {
 			d.Want = document.Absent
 		}

@@ -63,6 +63,7 @@ type volume struct {
 	vm       events.VMID
 	slot     string
 	limits   events.DiskLimits
+	tries    int // so often another try to fill it was asked for
 }
 
 func newStorage() storage {
@@ -227,7 +228,11 @@ func (c *change) array(id events.ArrayID) error {
 
 func (c *change) volume(id events.VolumeID) error {
 	s := &c.f.storage
-	if d, ok := c.e.Data.(events.VolumeCreated); ok {
+	d, made := c.e.Data.(events.VolumeCreated)
+	if g, ok := c.e.Data.(events.GoldenCreated); ok {
+		d, made = g.Volume(), true
+	}
+	if made {
 		s.volumes[id] = &volume{data: d, segments: d.Segments}
 		c.sayArray(d.Array)
 		return nil
@@ -253,6 +258,8 @@ func (c *change) volume(id events.VolumeID) error {
 		return nil
 	case events.VolumeReady:
 		v.ready = v.segments
+	case events.VolumeFillRetried:
+		v.tries++
 	case events.VolumeDeleted:
 		v.deleted = true
 	case events.VolumeWiped:

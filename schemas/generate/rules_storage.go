@@ -17,6 +17,7 @@ func init() {
 		"machine.drain":            "Takes a storage node out of the choice of disks; each of its legs is replaced by a disk of another node, one after another. Refused when there are not enough.",
 		"machine.undrain":          "Lets a storage node's disks be chosen again; what was replaced stays where it is.",
 		"array.delete":             "Ends an array without volumes. While it has an owner, tells that to give it up: ask again then.",
+		"template.import":          "Puts the image of a template of type disk onto an array as a golden volume, which volumes are copied from then; tries again at once if that has failed. Nothing to do if it is there and ready.",
 		"volume.detach":            "Takes a volume away from its VM, which must not run.",
 		"volume.delete":            "Ends a volume that is attached to no VM. Its extents are free when its array's owner has wiped them.",
 	})
@@ -57,6 +58,7 @@ var storageRules = map[string]rule{
 	"commands.CreateVolume.Pool":      {says: "id of the pool"},
 	"commands.CreateVolume.SizeMiB":   {says: "size in MiB; rounded up to whole extents; 0 with a template: as large as its image", min: "0", max: "67108864"},
 	"commands.CreateVolume.Template":  {says: "id of a template of type disk, whose image the volume begins with; left out: it is empty"},
+	"commands.ImportTemplate.Array":   {says: "id of the array"},
 	"commands.VolumeRef.Volume":       {says: "id of the volume"},
 	"commands.GrowVolume.Volume":      {says: "id of the volume"},
 	"commands.GrowVolume.SizeMiB":     {says: "size in MiB that it shall have; rounded up to whole extents", min: "1", max: "67108864"},

@@ -13,6 +13,7 @@ CREATE TABLE templates (
   `disk_sha256` VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NULL COMMENT 'digest of the image, as it is stored',
   `disk_size` BIGINT NULL COMMENT 'bytes that it takes as it is stored',
   `disk_bytes` BIGINT NULL COMMENT 'bytes that it has on a disk',
+  `disk_content_sha256` VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NULL COMMENT 'digest of the image, as it is on a disk; NULL: not known',
   `created_at` DATETIME(6) NOT NULL COMMENT 'UTC',
   `changed_by` BIGINT UNSIGNED NOT NULL COMMENT 'number of the decision that last changed the row',
   `changed_at` DATETIME(6) NOT NULL COMMENT 'time of that decision, UTC',

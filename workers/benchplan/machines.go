@@ -15,6 +15,7 @@ import (
 	"cloudengine/workers/md"
 	"cloudengine/workers/path"
 	"cloudengine/workers/proxy"
+	"cloudengine/workers/reserve"
 	"cloudengine/workers/storage"
 )
 
@@ -104,7 +105,9 @@ func arrayPlanned(_ context.Context, n int) (func() error, error) {
 		doc.Volumes = append(doc.Volumes, desired.Volume{Volume: id, Segments: all, Want: desired.There})
 		records.Volumes[id] = all
 	}
-	seen := proxy.Observed{Boot: boot, Records: map[events.ArrayID]proxy.RecordRead{array: {Record: records}}, Supers: map[string]proxy.Super{}}
+	seen := proxy.Observed{Boot: boot, Records: map[events.ArrayID]proxy.RecordRead{array: {Record: records}}, Supers: map[string]proxy.Super{},
+		Locks: map[string]proxy.Lock{}}
+	key, noKey := reserve.KeyOf(array, epoch, boot)
 	at := proxy.Node{Transport: lio.ISCSI, Machine: node, Address: address}
 	seen.Sessions = []proxy.Session{{Node: at, Live: true}}
 	running := md.Array{Name: "md0", DevNo: "9:0", UUID: string(array), State: "clean", Level: "raid10", Layout: 258, RaidDisks: 2, ChunkKiB: 64, Sectors: sectors, SyncAction: "idle"}
@@ -112,6 +115,7 @@ func arrayPlanned(_ context.Context, n int) (func() error, error) {
 		doc.Legs = append(doc.Legs, desired.Leg{Slot: i, NAA: dev, At: desired.Peer{Machine: node, Address: address}})
 		seen.LUNs = append(seen.LUNs, proxy.LUN{NAA: dev, Dev: dev, Bytes: sectors * dm.SectorSize, State: "running", Node: at})
 		seen.Supers[dev] = proxy.Super{Super: md.Super{UUID: string(array)}}
+		seen.Locks[dev] = proxy.Lock{Seen: reserve.Seen{Keys: []reserve.Key{key}, Holder: key, Type: reserve.ExclusiveAccess}}
 		running.Members = append(running.Members, md.Member{Dev: dev, Slot: i, States: []string{"in_sync"}})
 	}
 	seen.MD = []proxy.MD{{Array: running, ID: array}}
@@ -123,7 +127,7 @@ func arrayPlanned(_ context.Context, n int) (func() error, error) {
 		[]any{desired.Fabric{Fabric: fabric, Transport: lio.ISCSI, Want: desired.There}, doc})
 	w := &proxy.Worker{Boot: boot, Name: func(string, desired.Peer) (string, error) { return "", nil }}
 	once := func() error { return nothing(w.Plan(docs, seen)) }
-	return once, errors.Join(err, once())
+	return once, errors.Join(err, noKey, once())
 }
 
 // hostPlanned is a host of so many domains with a disk each.

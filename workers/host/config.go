@@ -69,7 +69,7 @@ func configOf(s workers.Step, tscMode string, path func(digest string) string) (
 }
 
 // BootLoaders are what a domain that boots from its disk is made with as its kernel, by type: files of the boot image. They find the guest's
-// own configuration on its disks, and start what that says. An HVM domain would be booted by its BIOS, which is not provided for.
+// own configuration on its disks, and start what that says. An HVM domain has none: its BIOS starts what is in the first sector of its first disk.
 var BootLoaders = map[string]string{
 	events.TypePV:  "/usr/lib/grub-xen/grub-x86_64-xen.bin",
 	events.TypePVH: "/usr/lib/grub-xen/grub-i386-xen_pvh.bin",
@@ -81,7 +81,7 @@ func (c *Config) boots(s workers.Step, path func(digest string) string) error {
 	case "":
 	case desired.BootDisk:
 		c.Kernel = BootLoaders[c.Type]
-		if c.Kernel == "" {
+		if c.Kernel == "" && c.Type != events.TypeHVM {
 			return fmt.Errorf("boot a domain of type %q from its disk: %w", c.Type, errConfig)
 		}
 		if !strings.Contains(" "+s.Params["disks"], " "+events.SlotPrimary+"=") {
@@ -157,7 +157,9 @@ func (c Config) Text() string {
 	if c.Weight > 0 {
 		number("cpu_weight", c.Weight)
 	}
-	text("kernel", c.Kernel)
+	if c.Kernel != "" {
+		text("kernel", c.Kernel)
+	}
 	if c.Ramdisk != "" {
 		text("ramdisk", c.Ramdisk)
 	}
@@ -170,7 +172,7 @@ func (c Config) Text() string {
 	if len(c.Disks) > 0 {
 		b.WriteString("disk = [ ")
 		for i, d := range c.Disks {
-			fmt.Fprintf(b, "%s\"%s\"", strings.Repeat(", ", min(i, 1)), quote(d.text()))
+			fmt.Fprintf(b, "%s\"%s\"", strings.Repeat(", ", min(i, 1)), quote(d.text(c.Type)))
 		}
 		b.WriteString(" ]\n")
 	}

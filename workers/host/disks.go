@@ -44,13 +44,18 @@ func (d Disk) check() error {
 	return nil
 }
 
-// text gives one disk as xl-disk-configuration(5) wants it; the target takes all that is left.
-func (d Disk) text() string {
-	access := "rw"
+// text gives one disk of a domain of a type as xl-disk-configuration(5) wants it; the target takes all that is left. The first four of an HVM domain's
+// are emulated too, until its guest uses Xen's own drivers: the device model writes past the control domain's memory (direct-io-safe), so that what
+// is acknowledged is on the array, and what the one way has written is not hidden from the other.
+func (d Disk) text(domainType string) string {
+	access, direct := "rw", ""
 	if d.ReadOnly {
 		access = "r"
 	}
-	return "format=raw,vdev=" + d.Slot + ",access=" + access + ",backendtype=phy,script=" + HotplugScript + ",target=" + d.Path
+	if domainType == events.TypeHVM {
+		direct = "direct-io-safe,"
+	}
+	return "format=raw,vdev=" + d.Slot + ",access=" + access + ",backendtype=phy," + direct + "script=" + HotplugScript + ",target=" + d.Path
 }
 
 // neededDisk is a disk that a step needs.

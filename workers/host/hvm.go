@@ -30,6 +30,9 @@ const deviceModelName = "xen-qemu-system"
 // are not filtered (Debian's QEMU has no seccomp), its processor time is not bounded, and it shares dom0's network namespace, which as
 // that user it cannot configure.
 func (c Config) machine(b *strings.Builder) {
+	if c.Kernel == "" {
+		b.WriteString("boot = \"c\"\n")
+	}
 	b.WriteString("dm_restrict = 1\nvga = \"none\"\nvnc = 0\nsdl = 0\nvkb_device = 0\n")
 	if c.Console == "" {
 		return

@@ -120,10 +120,10 @@ func TestSeedsThatNobodyHasGo(t *testing.T) {
 
 func TestWhatCannotBootFromItsDisk(t *testing.T) {
 	machine, diskless, unknown := diskBooted(desired.Running, 1, "web"), diskBooted(desired.Running, 1, "web"), diskBooted(desired.Running, 1, "web")
-	machine.Type = events.TypeHVM
+	machine.Type, machine.Disks = events.TypeHVM, nil
 	diskless.Disks = nil
 	unknown.Boot = "network"
-	for name, d := range map[string]desired.Domain{"hvm": machine, "no disk": diskless, "unknown": unknown} {
+	for name, d := range map[string]desired.Domain{"HVM without a disk": machine, "no disk": diskless, "unknown": unknown} {
 		e := newEngine(workertest.NewHost(2048))
 		e.take(t, vmDoc(1, d))
 		if _, err := e.pass(t.Context()); err == nil || !workers.IsPermanent(err) {
@@ -136,6 +136,28 @@ func TestWhatCannotBootFromItsDisk(t *testing.T) {
 	e.take(t, vmDoc(1, diskBooted(desired.Running, 1, "web")))
 	if _, err := e.pass(t.Context()); err == nil || !workers.IsPermanent(err) {
 		t.Errorf("without seeds: %v", err)
+	}
+}
+
+// TestMachineBootsFromItsDisk: the BIOS of an HVM domain does it, and the first disks are emulated too.
+func TestMachineBootsFromItsDisk(t *testing.T) {
+	c := host.Config{Name: "n", UUID: "u", Type: events.TypeHVM, VCPUs: 1, MemoryMiB: 64,
+		Disks: []host.Disk{{Slot: "xvda", Path: "/dev/mapper/ce-1"}, {Slot: host.SeedSlot, Path: "/run/seeds/x", ReadOnly: true}}}
+	text := c.Text()
+	for _, want := range []string{
+		"boot = \"c\"\n", `"format=raw,vdev=xvda,access=rw,backendtype=phy,direct-io-safe,script=ce-hotplug,target=/dev/mapper/ce-1"`,
+		`"format=raw,vdev=xvdz,access=r,backendtype=phy,direct-io-safe,script=ce-hotplug,target=/run/seeds/x" ]`,
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %s in\n%s", want, text)
+		}
+	}
+	if strings.Contains(text, "kernel") {
+		t.Errorf("it has a kernel:\n%s", text)
+	}
+	c.Kernel = "/run/blobs/k"
+	if text := c.Text(); strings.Contains(text, "\nboot =") || !strings.Contains(text, "kernel = \"/run/blobs/k\"\n") {
+		t.Errorf("with a kernel of its own:\n%s", text)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"cloudengine/events"
@@ -69,6 +70,7 @@ type Initiator struct {
 	Bin   string               // directory of iscsid and iscsiadm; "" = /usr/sbin or /sbin
 
 	flights flights
+	seen    sync.Map // what units said of their reservations last, by flight
 	edges   edges
 }
 
@@ -78,10 +80,11 @@ type edges struct {
 	ensure   func(ctx context.Context) error              // that iscsid runs
 	answers  func(ctx context.Context, addr string) error // nil if something is at an address and port
 	command  func(dev string, cdb []byte) (reply, error)  // one SCSI command without data
-	put      func(path, value string) error               // write to sysfs
-	reset    func(disk string) error                      // the session that a disk is of
-	forget   func(device string, addr netip.Addr) error   // the hardware address of what is at addr
-	pause    time.Duration                                // 0: stalePause
+	reserve  func(dev string, cdb, data []byte, direction int32) (reply, error)
+	put      func(path, value string) error             // write to sysfs
+	reset    func(disk string) error                    // the session that a disk is of
+	forget   func(device string, addr netip.Addr) error // the hardware address of what is at addr
+	pause    time.Duration                              // 0: stalePause
 }
 
 func (i *Initiator) log() *slog.Logger {

@@ -83,12 +83,20 @@ type sgIO struct {
 }
 
 const (
-	sgIORequest = 0x2285 // SG_IO
-	sgDxferNone = -1     // SG_DXFER_NONE
+	sgIORequest   = 0x2285 // SG_IO
+	sgDxferNone   = -1     // SG_DXFER_NONE
+	sgDxferToDev  = -2     // SG_DXFER_TO_DEV
+	sgDxferFromDv = -3     // SG_DXFER_FROM_DEV
 )
 
-// command sends a SCSI command without data by SG_IO. A device that the kernel has taken offline, or that is gone, is a broken path.
+// command sends a SCSI command without data.
 func (i *Initiator) command(dev string, cdb []byte) (reply, error) {
+	return i.send(dev, cdb, nil, sgDxferNone)
+}
+
+// send sends a SCSI command by SG_IO; data goes where direction says, and is filled from its beginning when it is read. A device that the kernel has
+// taken offline, or that is gone, is a broken path.
+func (i *Initiator) send(dev string, cdb, data []byte, direction int32) (reply, error) {
 	fd, err := unix.Open(i.path("dev", dev), unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
 		if errors.Is(err, unix.ENXIO) || errors.Is(err, unix.ENODEV) {
@@ -103,8 +111,12 @@ func (i *Initiator) command(dev string, cdb []byte) (reply, error) {
 	pin.Pin(&cdb[0])
 	pin.Pin(&sense[0])
 	h := sgIO{
-		interfaceID: 'S', dxferDirection: sgDxferNone, cmdLen: uint8(len(cdb)), mxSbLen: uint8(len(sense)),
+		interfaceID: 'S', dxferDirection: direction, cmdLen: uint8(len(cdb)), mxSbLen: uint8(len(sense)),
 		cmdp: uintptr(unsafe.Pointer(&cdb[0])), sbp: uintptr(unsafe.Pointer(&sense[0])), timeout: deviceTimeout * 1000,
+	}
+	if len(data) > 0 {
+		pin.Pin(&data[0])
+		h.dxferp, h.dxferLen = uintptr(unsafe.Pointer(&data[0])), uint32(len(data))
 	}
 	for {
 		_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), sgIORequest, uintptr(unsafe.Pointer(&h)))

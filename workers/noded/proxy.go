@@ -14,6 +14,7 @@ import (
 	"cloudengine/workers/initiator"
 	"cloudengine/workers/lio"
 	"cloudengine/workers/proxy"
+	"cloudengine/workers/reserve"
 )
 
 // storageNodes is how a proxy reaches storage nodes.
@@ -60,6 +61,16 @@ func (s storageNodes) LUNs(ctx context.Context) ([]proxy.LUN, error) {
 		out = append(out, proxy.LUN{NAA: x.NAA, Dev: x.Dev, Bytes: x.Bytes, State: x.State, Node: nodeOf(x.Target)})
 	}
 	return out, err
+}
+
+// Reservation reads who has reserved a disk.
+func (s storageNodes) Reservation(ctx context.Context, dev string) (reserve.Seen, error) {
+	return s.i.Reservation(ctx, dev)
+}
+
+// Reserve changes that.
+func (s storageNodes) Reserve(ctx context.Context, dev string, o reserve.Out) error {
+	return s.i.Reserve(ctx, dev, o)
 }
 
 // arrayExports gives arrays to hosts: an array is the backstore of its id, with one group.

@@ -65,7 +65,7 @@ type described[O any] struct{ storer[O] }
 func (d described[O]) Describe(docs []desired.Document, seen O, busy map[events.Ref]bool) workers.Snapshot {
 	r := d.Report(docs, seen, busy)
 	for i := range r.Arrays { // they change with each look: they are told to who asks
-		r.Arrays[i].SyncKiB, r.Arrays[i].SyncETA = 0, 0
+		r.Arrays[i].SyncKiB, r.Arrays[i].SyncETA, r.Arrays[i].Fills = 0, 0, nil
 	}
 	return workers.Snapshot{Storage: r}
 }

@@ -39,6 +39,10 @@ func (w *Worker) Apply(ctx context.Context, s workers.Step) error {
 		return w.Mapper.Remove(ownerName(id))
 	case stepStop:
 		return w.Arrays.Stop(ctx, s.Params["md"])
+	case stepLock:
+		return w.lock(ctx, id, s)
+	case stepUnlock:
+		return w.unlock(ctx, s)
 	case stepHalt:
 		return w.Arrays.Stop(ctx, s.Target)
 	case stepCreate, stepAssemble:
@@ -58,7 +62,7 @@ func (w *Worker) applyToRunning(ctx context.Context, id events.ArrayID, s worker
 	case stepRemove:
 		return w.Arrays.Remove(ctx, name, dev)
 	case stepJoin, stepReplace:
-		return w.join(ctx, name, s)
+		return w.join(ctx, id, name, s)
 	case stepZero:
 		return w.zero(ctx, id, s)
 	case stepFill:
@@ -192,14 +196,21 @@ func (w *Worker) legNow(ctx context.Context, dev, naa string) error {
 	return fmt.Errorf("use %s as leg %s: %w", dev, naa, errChanged)
 }
 
-func (w *Worker) join(ctx context.Context, name string, s workers.Step) error {
+func (w *Worker) join(ctx context.Context, id events.ArrayID, name string, s workers.Step) error {
 	n, err := numbers(s, "slot")
+	if err != nil {
+		return err
+	}
+	own, err := w.ownKey(id, s.Params["epoch"])
 	if err != nil {
 		return err
 	}
 	w.session.Lock()
 	defer w.session.Unlock()
 	if err := w.legNow(ctx, s.Params["dev"], s.Params["naa"]); err != nil {
+		return err
+	}
+	if err := w.heldNow(ctx, s.Params["dev"], own); err != nil {
 		return err
 	}
 	if s.Kind == stepReplace {

@@ -33,9 +33,17 @@ func (p *planner) birth() {
 	if w.Transport == "" {
 		return
 	}
-	all, missing := v.candidates()
+	if why := v.robbed(); why != "" {
+		p.note("%s", why)
+		return
+	}
+	hopeful := p.locks()
+	all, missing := p.candidates()
 	for _, m := range missing {
 		p.note("%s", m)
+	}
+	if hopeful {
+		return // what is on them can be read once they are ours
 	}
 	wanted := md.Wanted{UUID: string(v.id), RaidDisks: len(w.Legs), Copies: w.Copies, ChunkKiB: w.ChunkKiB,
 		MinEvents: max(w.MinEvents, p.seen.Floor[v.id])}
@@ -69,14 +77,16 @@ func (p *planner) bringUp(kind string, o order) {
 	p.do(kind, "the document says that it is ours", "order", string(body))
 }
 
-// candidates gives the legs that can be read, and says of the others what keeps them away.
-func (v view) candidates() (all []md.Candidate, missing []string) {
-	for _, l := range v.disks() {
+// candidates gives the legs that are reserved and can be read, and says of the others what keeps them away.
+func (p *planner) candidates() (all []md.Candidate, missing []string) {
+	for _, l := range p.v.disks() {
 		switch {
 		case l.lun == nil:
 			missing = append(missing, fmt.Sprintf("leg %d on %s is not there", l.Slot, l.At.Machine))
 		case l.lun.State != "" && l.lun.State != "running":
 			missing = append(missing, fmt.Sprintf("leg %d on %s is %s", l.Slot, l.At.Machine, l.lun.State))
+		case !p.v.ours(l):
+			missing = append(missing, fmt.Sprintf("leg %d on %s: %s", l.Slot, l.At.Machine, p.unlockedWhy(l)))
 		case l.super.Err == nil:
 			s := l.super.Super
 			all = append(all, md.Candidate{Slot: l.Slot, Dev: l.lun.Dev, Super: &s})
@@ -144,6 +154,8 @@ func (p *planner) members() {
 			p.do(stepRemove, "a join was cut off before it had a slot", "md", a.Name, "dev", m.Dev)
 		case p.v.dead(m.Dev) && m.Slot >= 0 && a.Spare(m.Slot):
 			p.do(stepFail, "it does not answer", "md", a.Name, "dev", m.Dev)
+		case p.v.unlocked(m.Dev) && m.Slot >= 0 && (a.Spare(m.Slot) || a.InSlot(m.Slot).Dev != m.Dev):
+			p.do(stepFail, "its reservation is lost", "md", a.Name, "dev", m.Dev)
 		}
 	}
 	follows := p.replacements(a)
@@ -170,11 +182,14 @@ func (p *planner) rejoin(a MD, l legView) {
 	case l.lun.State != "" && l.lun.State != "running":
 		p.note("leg %d on %s is %s", l.Slot, l.At.Machine, l.lun.State)
 	case a.Of(l.lun.Dev) != nil: // it is being removed
+	case !p.v.ours(l):
+		p.note("leg %d on %s: %s", l.Slot, l.At.Machine, p.unlockedWhy(l))
 	case l.super.Err == nil && l.super.UUID != string(p.v.id):
 		p.note("leg %d is a member of another array, %s", l.Slot, l.super.UUID)
 	case l.super.Err != nil && !errors.Is(l.super.Err, md.ErrNoSuper):
 		p.note("leg %d: %v", l.Slot, l.super.Err)
 	case a.Spare(l.Slot):
-		p.do(stepJoin, "its slot is empty", "md", a.Name, "dev", l.lun.Dev, "naa", l.NAA, "slot", fmt.Sprint(l.Slot))
+		p.do(stepJoin, "its slot is empty", "md", a.Name, "dev", l.lun.Dev, "naa", l.NAA, "slot", fmt.Sprint(l.Slot),
+			"epoch", p.v.wish.Epoch.String())
 	}
 }

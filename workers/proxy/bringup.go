@@ -22,7 +22,7 @@ func (w *Worker) bringUp(ctx context.Context, id events.ArrayID, s workers.Step)
 	w.session.Lock()
 	defer w.session.Unlock()
 	w.forget(id)
-	candidates, err := w.candidatesNow(ctx, o)
+	candidates, err := w.candidatesNow(ctx, id, o)
 	if err != nil {
 		return err
 	}
@@ -54,13 +54,20 @@ func (w *Worker) bringUp(ctx context.Context, id events.ArrayID, s workers.Step)
 	return nil
 }
 
-// candidatesNow reads the superblocks of the ordered legs.
-func (w *Worker) candidatesNow(ctx context.Context, o order) ([]md.Candidate, error) {
+// candidatesNow reads the superblocks of the ordered legs, which must be reserved for the order's epoch.
+func (w *Worker) candidatesNow(ctx context.Context, id events.ArrayID, o order) ([]md.Candidate, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*superTimeout)
 	defer cancel()
+	own, err := w.ownKey(id, o.Epoch.String())
+	if err != nil {
+		return nil, err
+	}
 	var out []md.Candidate
 	for _, l := range o.Legs {
 		if err := w.legNow(ctx, l.Dev, l.NAA); err != nil {
+			return nil, err
+		}
+		if err := w.heldNow(ctx, l.Dev, own); err != nil {
 			return nil, err
 		}
 		c := md.Candidate{Slot: l.Slot, Dev: l.Dev}

@@ -70,8 +70,8 @@ func clip(s string) string {
 func (p *planner) owner(r *events.ArrayReport) {
 	v := p.v
 	r.Made = !v.wish.Create
-	for range v.legs {
-		r.Legs = append(r.Legs, events.LegMissing)
+	for _, l := range v.legs {
+		r.Legs = append(r.Legs, v.absent(l))
 	}
 	if !v.owned() {
 		return
@@ -84,7 +84,7 @@ func (p *planner) owner(r *events.ArrayReport) {
 	case p.broken:
 		r.State = events.ArrayBroken
 	case v.opened() && v.export != nil && v.export.State == ExportActive:
-		r.State, r.Ready, r.Wiped = events.ArrayActive, p.ready, p.wiped
+		r.State, r.Ready, r.Wiped, r.Failed, r.Fills = events.ArrayActive, p.ready, p.wiped, p.failed, p.fills
 	}
 	for i := range v.legs {
 		r.Legs[i] = v.legState(a, i)
@@ -109,6 +109,17 @@ func (v view) legState(a MD, slot int) string {
 		if m := a.Of(l.lun.Dev); m != nil && m.Is("faulty") {
 			return events.LegFaulty
 		}
+	}
+	return v.absent(v.legs[slot])
+}
+
+// absent says of a leg that is not in the array why, as far as its reservation tells.
+func (v view) absent(l legView) string {
+	switch s, _ := v.standing(l); s {
+	case lockNone:
+		return events.LegNoReservations
+	case lockTaken:
+		return events.LegReserved
 	}
 	return events.LegMissing
 }

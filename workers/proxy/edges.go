@@ -8,6 +8,7 @@ import (
 	"cloudengine/events/desired"
 	"cloudengine/workers/dm"
 	"cloudengine/workers/md"
+	"cloudengine/workers/reserve"
 )
 
 // Node is a storage node as this machine logs in to it.
@@ -32,13 +33,15 @@ type LUN struct {
 	Node  Node
 }
 
-// Initiator logs in to storage nodes.
+// Initiator logs in to storage nodes, and reserves their disks.
 type Initiator interface {
 	Login(ctx context.Context, n Node) error  // no error if it is logged in
 	Logout(ctx context.Context, n Node) error // no error if it is not
 	Rescan(ctx context.Context, n Node) error // finds new LUNs
 	Sessions(ctx context.Context) ([]Session, error)
 	LUNs(ctx context.Context) ([]LUN, error)
+	Reservation(ctx context.Context, dev string) (reserve.Seen, error) // of a LUN, by kernel name; or reserve.ErrUnsupported
+	Reserve(ctx context.Context, dev string, o reserve.Out) error      // or reserve.ErrConflict
 }
 
 // States of an export, for hosts (ALUA).
@@ -116,6 +119,7 @@ type Blocks interface {
 	Super(dev string) (md.Super, error)                                                  // of a leg, past all caches
 	Zero(ctx context.Context, path string, offset, length int64) error                   // bytes; durable when it returns
 	Fill(ctx context.Context, path string, runs []Run, from io.Reader, size int64) error // the runs, which are zeroed, one after the other; durable when it returns
+	Open(path string, runs []Run) (io.ReadCloser, error)                                 // what the runs hold, one after the other, past all caches
 }
 
 // Run is a part of a device, in bytes.

@@ -14,6 +14,7 @@ import (
 	"cloudengine/workers/dm"
 	"cloudengine/workers/md"
 	"cloudengine/workers/proxy"
+	"cloudengine/workers/reserve"
 )
 
 const (
@@ -34,7 +35,7 @@ type engine struct {
 
 func newEngine(w *world) *engine {
 	e := &engine{w: w, wishes: workers.NewWishes("p1", boot), term: 1, clock: clock{time.Unix(1000, 0)}}
-	w.mayAssemble = e.mayAssemble
+	w.mayAssemble, w.mayJoin = e.mayAssemble, e.locked
 	w.mayZero = func(events.ArrayID, int) string { return "" }
 	e.restart()
 	e.offer(desired.KindFabric, "f", desired.Fabric{Fabric: "f", Transport: "srp", Want: desired.There})
@@ -111,6 +112,19 @@ func (e *engine) mayAssemble(id string, members []md.Candidate) string {
 		if m.Slot >= len(a.Legs) || dev(a.Legs[m.Slot].NAA) != m.Dev && !follows {
 			return fmt.Sprintf("%s is not leg %d", m.Dev, m.Slot)
 		}
+		if why := e.locked(e.w.disk(m.Dev)); why != "" {
+			return why
+		}
+	}
+	return ""
+}
+
+// locked says why a disk is not reserved for the current document's epoch, or nothing.
+func (e *engine) locked(d *disk) string {
+	a, ok := e.current()
+	own, err := reserve.KeyOf(arrayID, a.Epoch, boot)
+	if u := d.unit; !ok || err != nil || u.Holder != us || !u.Seen().Held(own) || !u.Seen().Alone(own) {
+		return fmt.Sprintf("%s is reserved by %q: %v", d.naa, u.Holder, u.Keys)
 	}
 	return ""
 }

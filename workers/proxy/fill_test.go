@@ -36,8 +36,8 @@ func (w *world) zeroFile(offset, length int64) error {
 	return errors.Join(err, f.Close())
 }
 
-// imageSize is more than one step of filling, and ends within an extent.
-const imageSize = 33<<20 + 512
+// imageSize is more than one step of filling, and ends within the third piece of the volume.
+const imageSize = 9<<20 + 512
 
 // testImage has some blocks of data among zeroes.
 func testImage() []byte {
@@ -87,7 +87,7 @@ func gives(b []byte) proxy.Fetch {
 // filled is a volume of three pieces, the last first, that is made from an image.
 func filled(source events.Blob, bytes int64) desired.Volume {
 	return desired.Volume{Volume: "v1", Source: source, SourceBytes: bytes, Want: desired.There,
-		Segments: []events.Segment{{Start: 11, Count: 4}, {Start: 0, Count: 3}, {Start: 5, Count: 3}}}
+		Segments: []events.Segment{{Start: 11, Count: 1}, {Start: 0, Count: 1}, {Start: 5, Count: 1}}}
 }
 
 // fillWorld has an array whose bytes are all 0xff, and a document with volumes.

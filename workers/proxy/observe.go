@@ -20,11 +20,11 @@ const (
 	recordPatience = 300 * time.Millisecond
 )
 
-// Observe reads the kernel's lists, then the superblocks of all legs that are there, and the records of arrays that run. A leg or a record
+// Observe reads the kernel's lists, then the superblocks and reservations of all legs that are there, and the records of arrays that run. A leg or a record
 // that cannot be read is told as such; a list that cannot be read is an error.
 func (w *Worker) Observe(ctx context.Context) (Observed, error) {
 	w.init()
-	o := Observed{Boot: w.Boot, Fetches: w.Fetch != nil, Supers: map[string]Super{}, Records: map[events.ArrayID]RecordRead{},
+	o := Observed{Boot: w.Boot, Fetches: w.Fetch != nil, Supers: map[string]Super{}, Locks: map[string]Lock{}, Tried: map[string]string{}, Records: map[events.ArrayID]RecordRead{},
 		Zeroed: map[string]int{}, Floor: map[events.ArrayID]uint64{}, Checks: map[events.ArrayID]events.IntentID{}}
 	arrays, err := w.Arrays.Arrays(w.Root)
 	if err != nil {
@@ -63,6 +63,11 @@ func (w *Worker) Observe(ctx context.Context) (Observed, error) {
 		o.Floor[id] = n
 	}
 	maps.Copy(o.Checks, w.checks)
+	for _, l := range o.LUNs {
+		if why, ok := w.tried[l.NAA]; ok {
+			o.Tried[l.NAA] = why
+		}
+	}
 	return o, nil
 }
 
@@ -79,7 +84,7 @@ func owner(a md.Array, supers map[string]Super) events.ArrayID {
 	return ""
 }
 
-// readSupers reads all legs at once.
+// readSupers reads all legs, and who has reserved them, at once.
 func (w *Worker) readSupers(ctx context.Context, o *Observed) {
 	ctx, cancel := context.WithTimeout(ctx, superTimeout)
 	defer cancel()
@@ -95,11 +100,17 @@ func (w *Worker) readSupers(ctx context.Context, o *Observed) {
 			o.Supers[l.Dev] = s
 			mu.Unlock()
 		})
+		group.Go(func() {
+			s, err := w.Initiator.Reservation(ctx, l.Dev)
+			mu.Lock()
+			o.Locks[l.Dev] = Lock{s, err}
+			mu.Unlock()
+		})
 	}
 	group.Wait()
 	for _, l := range o.LUNs {
 		if _, ok := o.Supers[l.Dev]; !ok {
-			o.Supers[l.Dev] = Super{Err: errSlow}
+			o.Supers[l.Dev], o.Locks[l.Dev] = Super{Err: errSlow}, Lock{Err: errSlow}
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"cloudengine/events/desired"
 	"cloudengine/workers/dm"
 	"cloudengine/workers/md"
+	"cloudengine/workers/reserve"
 )
 
 // Observed is what was seen of the machine.
@@ -22,12 +23,14 @@ type Observed struct {
 	Sessions []Session
 	LUNs     []LUN
 	Supers   map[string]Super // by kernel name of a LUN
+	Locks    map[string]Lock  // by kernel name of a LUN
 	Records  map[events.ArrayID]RecordRead
 	Zeroed   map[string]int                     // extents of what is being zeroed that are done, by progress key
 	Fills    map[string]Fill                    // how far volumes are filled, by progress key
 	Floor    map[events.ArrayID]uint64          // event count that was seen in this boot
 	Ages     map[string]time.Duration           // how long what a key names has been so
 	Fetches  bool                               // blobs can be had
+	Tried    map[string]string                  // why a LUN was not reserved when that was tried last, by NAA
 	Checks   map[events.ArrayID]events.IntentID // that were begun by this process
 }
 
@@ -85,6 +88,8 @@ type view struct {
 	legs   []legView // of an active wish, by slot
 	follow []legView // disks that follow one of them
 	record *RecordRead
+	key    reserve.Key // of an active wish
+	noKey  error       // why there is none
 }
 
 // legView is one leg of an active wish.
@@ -92,6 +97,7 @@ type legView struct {
 	desired.Leg
 	lun   *LUN // nil: not there
 	super Super
+	lock  Lock
 }
 
 // device gives an array's device by name and uuid prefix.
@@ -122,6 +128,7 @@ func (o Observed) view(id events.ArrayID, w *Wish) view {
 	if w == nil || !w.active() || w.Wrong != "" {
 		return v
 	}
+	v.key, v.noKey = reserve.KeyOf(id, w.Epoch, o.Boot)
 	for _, l := range w.Legs {
 		v.legs = append(v.legs, o.legView(l))
 	}
@@ -134,7 +141,7 @@ func (o Observed) view(id events.ArrayID, w *Wish) view {
 func (o Observed) legView(l desired.Leg) legView {
 	x := legView{Leg: l, lun: o.lun(l)}
 	if x.lun != nil {
-		x.super = o.Supers[x.lun.Dev]
+		x.super, x.lock = o.Supers[x.lun.Dev], o.Locks[x.lun.Dev]
 	}
 	return x
 }
@@ -216,7 +223,7 @@ func (v view) opened() bool {
 	return v.owned() && over(v.front, v.own.Number()) && dm.Sectors(v.front.Table) == v.wish.Sectors
 }
 
-// serves says that the array takes reads and writes, and that each of its sets has a good copy that answers.
+// serves says that the array takes reads and writes, and that each of its sets has a good copy that answers and is reserved.
 func (v view) serves() (bool, string) {
 	a := v.arrays[0]
 	if !a.Serves() {
@@ -226,10 +233,10 @@ func (v view) serves() (bool, string) {
 		alive := false
 		for i := set * a.Copies(); i < (set+1)*a.Copies(); i++ {
 			m := a.InSlot(i)
-			alive = alive || m != nil && m.Is("in_sync") && !v.dead(m.Dev)
+			alive = alive || m != nil && m.Is("in_sync") && !v.dead(m.Dev) && !v.unlocked(m.Dev)
 		}
 		if !alive {
-			return false, fmt.Sprintf("no good copy of set %d answers", set)
+			return false, fmt.Sprintf("no good copy of set %d answers, or is reserved", set)
 		}
 	}
 	return true, ""
@@ -251,6 +258,6 @@ func (v view) dead(dev string) bool {
 	if l == nil {
 		return true
 	}
-	return l.lun.State == "offline" || l.lun.State == "transport-offline" || l.super.Err != nil && !errors.Is(l.super.Err, errSlow) &&
+	return l.lun.State == "offline" || l.lun.State == "transport-offline" || l.super.Err != nil && !errors.Is(l.super.Err, errSlow) && !refused(l.super.Err) &&
 		!errors.Is(l.super.Err, md.ErrNoSuper) && !errors.Is(l.super.Err, md.ErrDamaged)
 }

@@ -38,6 +38,8 @@ const (
 	stepCheck    = "check"    // begin to compare all copies
 	stepFail     = "fail"     // a member
 	stepRemove   = "remove"   // a faulty member
+	stepLock     = "lock"     // reserve a leg, for us alone
+	stepUnlock   = "unlock"   // take our key back; the target is an NAA
 	stepJoin     = "join"     // a leg to its slot
 	stepReplace  = "replace"  // a leg by a new disk, which is filled first
 	stepZero     = "zero"     // a part of the front
@@ -46,10 +48,12 @@ const (
 	stepDrop     = "drop"     // a volume's record
 )
 
-// kindMD is the kind of object that an md array is of which nothing is known, kindSession a login's.
+// kindMD is the kind of object that an md array is of which nothing is known, kindSession a login's, kindLock a reservation's that no array has a
+// use for.
 const (
 	kindMD      events.Kind = "md_array"
 	kindSession events.Kind = "session"
+	kindLock    events.Kind = "reservation"
 )
 
 // patience is how long an array waits for legs that are not there before it is assembled without them: their nodes may be a little later
@@ -85,6 +89,7 @@ func PlanArrays(wishes []Wish, seen Observed) []workers.Plan {
 			}})
 		}
 	}
+	plans = append(plans, planKeys(wishes, seen)...)
 	plans = append(plans, planSessions(wishes, seen)...)
 	sort.SliceStable(plans, func(i, j int) bool { return plans[i].Object.String() < plans[j].Object.String() })
 	return plans
@@ -113,6 +118,8 @@ type planner struct {
 	broken bool // it runs, and cannot serve
 	wiped  []events.VolumeID
 	ready  []events.VolumeID
+	failed []events.FillFailure
+	fills  []events.FillProgress
 }
 
 func (p *planner) do(kind, why string, params ...string) {
@@ -156,6 +163,11 @@ func (p *planner) undocumented() {
 		return
 	}
 	p.note("no document is about it")
+	if why := p.robbedMember(); why != "" {
+		p.note("%s", why)
+		p.giveUp(ExportUnavailable, why)
+		return
+	}
 	if p.assembledHere() && p.seen.Ages[ageOrphan(p.v.id)] < grace {
 		return
 	}
@@ -167,13 +179,18 @@ func (p *planner) assembledHere() bool {
 	return len(p.v.arrays) == 0 || len(p.v.arrays) == 1 && over(p.v.own, p.v.arrays[0].DevNo)
 }
 
-// unclear: a document without an opinion, or one that cannot be carried out. Nothing changes, but for an array that assembled itself.
+// unclear: a document without an opinion, or one that cannot be carried out. Nothing changes, but for an array that assembled itself, or that somebody
+// else has taken.
 func (p *planner) unclear() {
 	if p.v.wish.Wrong != "" {
 		p.note("%s", p.v.wish.Wrong)
 	}
+	why := p.robbedMember()
 	if !p.assembledHere() {
-		p.giveUp(ExportUnavailable, "md runs, and was not assembled by us")
+		why = "md runs, and was not assembled by us"
+	}
+	if why != "" {
+		p.giveUp(ExportUnavailable, why)
 	}
 }
 
@@ -247,9 +264,12 @@ func same(a, b Export) bool {
 		strings.Join(a.To, " ") == strings.Join(b.To, " ")
 }
 
-// active: it is ours. First whatever runs under another epoch, or does not serve, ends.
+// active: it is ours. First whatever runs under another epoch, was taken by somebody else, or does not serve, ends.
 func (p *planner) active() {
 	v := p.v
+	if v.noKey != nil {
+		p.note("%v", v.noKey)
+	}
 	if len(v.arrays) == 0 {
 		if !v.givenUp() {
 			p.giveUp(ExportUnavailable, "md does not run")
@@ -265,7 +285,11 @@ func (p *planner) active() {
 		p.giveUp(ExportUnavailable, "it was not assembled under this document's epoch")
 		return
 	}
-	if ok, why := v.serves(); !ok {
+	why := v.robbed()
+	if why == "" {
+		_, why = v.serves()
+	}
+	if why != "" {
 		p.broken = true
 		p.note("%s", why)
 		p.giveUp(ExportUnavailable, why)
@@ -281,6 +305,7 @@ func (p *planner) active() {
 		}
 		p.export(ExportActive)
 	}
+	p.locks()
 	p.members()
 	if v.opened() {
 		p.volumes()

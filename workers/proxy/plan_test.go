@@ -49,7 +49,8 @@ func TestFromCreationToItsEnd(t *testing.T) {
 	e.say(e.doc(desired.Standby, 1))
 	before := len(e.w.calls)
 	e.want(t, events.ArrayStandby)
-	want := []string{"state standby", "dm reload ce-" + string(arrayID), "dm remove ce-own-" + string(arrayID), "stop", "logout node0", "logout node1"}
+	want := []string{"state standby", "dm reload ce-" + string(arrayID), "dm remove ce-own-" + string(arrayID), "stop",
+		"reserve sd00 0", "reserve sd01 0", "reserve sd02 0", "reserve sd03 0", "logout node0", "logout node1"}
 	if got := e.w.calls[before:]; !slices.Equal(got, want) {
 		t.Fatalf("given up by %q", got)
 	}

@@ -82,11 +82,13 @@ func (p *plane) customers(t *rapid.T, r events.ArrayReport) {
 		n := 0
 		for _, s := range v.Segments {
 			for e := s.Start; e < s.Start+s.Count; e++ {
-				if n >= p.ready[v.Volume] && p.w.data[arrayID][e] != "0" {
-					t.Fatalf("volume %s is ready, and its extent %d holds %q", v.Volume, e, p.w.data[arrayID][e])
+				if want := holdsAtFirst(v, n); n >= p.ready[v.Volume] && p.w.data[arrayID][e] != want {
+					t.Fatalf("volume %s is ready, and its extent %d holds %q, want %q", v.Volume, e, p.w.data[arrayID][e], want)
 				}
 				n++
-				p.w.data[arrayID][e] = "of " + string(v.Volume)
+				if v.Volume != goldenID {
+					p.w.data[arrayID][e] = "of " + string(v.Volume)
+				}
 			}
 		}
 		changed = changed || p.ready[v.Volume] != n
@@ -102,6 +104,11 @@ func (p *plane) mayZero(_ events.ArrayID, extent int) string {
 	for _, v := range p.volumes {
 		if v.Want == desired.There && p.w.data[arrayID][extent] == "of "+string(v.Volume) {
 			return "it holds " + p.w.data[arrayID][extent]
+		}
+		if v.Volume == goldenID && v.Want == desired.There && p.ready[goldenID] > 0 && slices.ContainsFunc(v.Segments, func(s events.Segment) bool {
+			return s.Start <= extent && extent < s.Start+s.Count
+		}) {
+			return "it is of a golden volume that was ready"
 		}
 	}
 	return ""
@@ -137,13 +144,15 @@ func (p *plane) free(t *rapid.T) []events.Segment {
 }
 
 func (p *plane) change(t *rapid.T) {
-	switch rapid.SampledFrom([]string{"grant", "revoke", "again", "absent", "silent", "create", "grow", "delete", "elsewhere", "replace", "replace", "cancel", "hold", "go on", "check"}).Draw(t, "change") {
+	switch rapid.SampledFrom([]string{"grant", "revoke", "again", "fenced", "absent", "silent", "create", "grow", "delete", "golden", "copy", "copy", "server", "elsewhere", "replace", "replace", "cancel", "hold", "go on", "check"}).Draw(t, "change") {
 	case "grant":
 		if p.want != desired.Active && p.given {
 			p.want, p.epoch, p.given = desired.Active, p.epoch+1, false
 		}
 	case "again": // a human said that the grant was over
 		p.want, p.epoch, p.given = desired.Active, p.epoch+1, false
+	case "fenced":
+		p.fencedOff()
 	case "revoke":
 		p.want = desired.Standby
 	case "absent":
@@ -156,13 +165,19 @@ func (p *plane) change(t *rapid.T) {
 			p.serial++
 			p.volumes = append(p.volumes, desired.Volume{Volume: events.VolumeID(fmt.Sprint("v", p.serial)), Segments: s, Want: desired.There})
 		}
+	case "golden", "copy":
+		p.fromImage(t)
+	case "server":
+		p.serverFails(rapid.Bool().Draw(t, "fails"))
 	case "grow":
-		if s := p.free(t); s != nil && len(p.volumes) > 0 && p.volumes[0].Want == desired.There {
+		if s := p.free(t); s != nil && len(p.volumes) > 0 && p.volumes[0].Want == desired.There && p.volumes[0].Volume != goldenID {
 			p.volumes[0].Segments = append(slices.Clone(p.volumes[0].Segments), s...)
 		}
 	case "delete":
 		if len(p.volumes) > 0 {
-			p.volumes[rapid.IntRange(0, len(p.volumes)-1).Draw(t, "volume")].Want = desired.Absent
+			if v := &p.volumes[rapid.IntRange(0, len(p.volumes)-1).Draw(t, "volume")]; v.Volume != goldenID || !p.copying() {
+				v.Want = desired.Absent
+			}
 		}
 	case "elsewhere":
 		p.elsewhere()
@@ -179,6 +194,18 @@ func (p *plane) change(t *rapid.T) {
 		p.resync.Check = events.IntentID(fmt.Sprint("c", p.serial))
 	}
 	p.render()
+}
+
+// fencedOff gives the array to another proxy, which reserves the legs, before this one hears of it.
+func (p *plane) fencedOff() {
+	if p.want != desired.Active || !p.made {
+		return
+	}
+	p.want, p.epoch, p.given = desired.Standby, p.epoch+1, false
+	p.otherOwner()
+	if _, err := p.pass(); err == nil && p.w.exports[arrayID].State == proxy.ExportActive {
+		p.w.complain("the export is active, and another owner has the legs")
+	}
 }
 
 // elsewhere lets another proxy own the array for a while. Nothing of it may run here: that was proven.
@@ -200,7 +227,7 @@ func (p *plane) elsewhere() {
 
 func (p *plane) disturb(t *rapid.T) {
 	p.w.fail = nil
-	switch rapid.IntRange(0, 9).Draw(t, "disturb") {
+	switch rapid.IntRange(0, 10).Draw(t, "disturb") {
 	case 0:
 		p.w.killIn, p.w.after = rapid.IntRange(1, 10).Draw(t, "at"), rapid.Bool().Draw(t, "after")
 	case 1:
@@ -232,6 +259,15 @@ func (p *plane) disturb(t *rapid.T) {
 		p.clock.now = p.clock.now.Add(12 * time.Second)
 	case 6:
 		p.w.checkEnds(0)
+	case 7: // a storage node's target begins anew
+		n := rapid.IntRange(0, 1).Draw(t, "node")
+		for i, d := range p.w.disks {
+			if i%2 == n {
+				d.unit.Restart()
+			}
+		}
+	case 8:
+		p.w.formerOwner(p.epoch)
 	}
 }
 
@@ -256,6 +292,7 @@ func TestAnyHistory(t *testing.T) {
 		w.addSpare(1)
 		p := &plane{engine: newEngine(w), want: desired.Standby, epoch: 1, given: true, ready: map[events.VolumeID]int{}}
 		w.mayZero = p.mayZero
+		p.serverFails(false)
 		p.render()
 		for range rapid.IntRange(1, 25).Draw(t, "rounds") {
 			p.change(t)
@@ -267,6 +304,10 @@ func TestAnyHistory(t *testing.T) {
 			d.there = true
 		}
 		p.resync.Hold = ""
+		p.serverFails(false)
+		for i := range p.volumes {
+			p.volumes[i].Try++
+		}
 		p.render()
 		p.settle(t)
 		p.believe(t)

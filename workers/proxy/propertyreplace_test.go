@@ -106,7 +106,7 @@ func (p *plane) write(r events.ArrayReport) {
 			continue
 		}
 		d := p.w.disk(m.Dev)
-		if d.id() != id || !p.w.seen(d) {
+		if d.id() != id || !p.w.works(d) {
 			return
 		}
 		members = append(members, d)
@@ -123,6 +123,11 @@ func (p *plane) otherOwner() {
 	for _, d := range p.w.disks {
 		if d.super != nil && !d.super.Filling() && (best == nil || d.super.Events > best.super.Events) {
 			best = d
+		}
+	}
+	for _, d := range p.w.disks {
+		if !d.spare {
+			p.w.takes(d, "p2", p.epoch)
 		}
 	}
 	number := func(d *disk) int { return slices.Index(p.w.disks, d) }

@@ -20,6 +20,7 @@ import (
 	"cloudengine/workers/md"
 	"cloudengine/workers/modprobe"
 	"cloudengine/workers/proxy"
+	"cloudengine/workers/reserve"
 )
 
 func TestMain(m *testing.M) {
@@ -53,6 +54,24 @@ func (l local) LUNs(ctx context.Context) ([]proxy.LUN, error) {
 		}
 	}
 	return out, err
+}
+
+// Reservation is the model's: virtio disks have none.
+func (l local) Reservation(ctx context.Context, dev string) (reserve.Seen, error) {
+	return l.world.Reservation(ctx, modelled(dev))
+}
+
+func (l local) Reserve(ctx context.Context, dev string, o reserve.Out) error {
+	return l.world.Reserve(ctx, modelled(dev), o)
+}
+
+func modelled(dev string) string {
+	for m, r := range real {
+		if r == dev {
+			return m
+		}
+	}
+	return dev
 }
 
 // real maps the names of world's disks to the machine's.

@@ -54,7 +54,8 @@ func (p *planner) follow(a MD, l legView) bool {
 		p.note("leg %d is replaced when it is in sync, or gone", l.Slot)
 		return false
 	}
-	p.do(stepReplace, "it follows the leg", "md", a.Name, "dev", l.lun.Dev, "naa", l.NAA, "slot", fmt.Sprint(l.Slot))
+	p.do(stepReplace, "it follows the leg", "md", a.Name, "dev", l.lun.Dev, "naa", l.NAA, "slot", fmt.Sprint(l.Slot),
+		"epoch", p.v.wish.Epoch.String())
 	return true
 }
 
@@ -66,6 +67,8 @@ func (p *planner) unfit(a MD, l legView) string {
 		return "it is not there"
 	case l.lun.State != "" && l.lun.State != "running":
 		return "it is " + l.lun.State
+	case !p.v.ours(l):
+		return p.unlockedWhy(l)
 	case l.super.Err != nil && !errors.Is(l.super.Err, md.ErrNoSuper):
 		return l.super.Err.Error()
 	case l.lun.Bytes>>10 < p.v.wish.legKiB()+offsetKiB:

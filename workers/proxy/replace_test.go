@@ -136,6 +136,7 @@ func TestReplaceByADiskThatCannotBeHad(t *testing.T) {
 func TestACancelledReplacement(t *testing.T) {
 	e, d := newReplacing(t)
 	e.say(e.doc(desired.Active, 1, replaces(0, d, desired.There)))
+	_, _ = e.pass() // reserves it
 	_, _ = e.pass()
 	if e.w.arrays[0].Beside(0) == nil {
 		t.Fatalf("md has %+v", e.w.arrays[0].Members)

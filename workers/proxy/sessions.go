@@ -84,11 +84,14 @@ func planLogin(n Node, wishes []Wish, seen Observed) *workers.Step {
 	return nil
 }
 
-// needed says whether an md array that runs has members on a node.
+// needed says whether an md array that runs has members on a node, or a reservation of ours is to be taken back there first.
 func needed(n Node, seen Observed) bool {
 	for _, l := range seen.LUNs {
 		if l.Node.Machine != n.Machine {
 			continue
+		}
+		if seen.key(l) != 0 {
+			return true
 		}
 		for _, a := range seen.MD {
 			if a.Of(l.Dev) != nil {

@@ -104,17 +104,19 @@ func (p *planner) volumes() {
 // fills says whether a volume is made from an image.
 func fills(v desired.Volume) bool { return v.Source != (events.Blob{}) }
 
-// lastFills puts those behind that are made from an image: they take long, and others need not wait for them.
+// lastFills puts those behind that are made from an image: they take long, and others need not wait for them. Those that are copied come before
+// those whose image is fetched.
 func lastFills(all []desired.Volume) []desired.Volume {
-	return slices.SortedStableFunc(slices.Values(all), func(a, b desired.Volume) int {
+	class := func(v desired.Volume) int {
 		switch {
-		case fills(a) == fills(b):
+		case !fills(v):
 			return 0
-		case fills(b):
-			return -1
+		case v.From != "":
+			return 1
 		}
-		return 1
-	})
+		return 2
+	}
+	return slices.SortedStableFunc(slices.Values(all), func(a, b desired.Volume) int { return class(a) - class(b) })
 }
 
 // refuse says why nothing may be done for a volume: its extents are another's, or none of this array. (I3)
@@ -150,22 +152,13 @@ func (p *planner) keep(v desired.Volume, have []events.Segment) {
 	}
 	clean := max(total(have), v.Keep) // those hold data, or are zeroed
 	fill := fills(v) && clean == 0
-	if fill {
-		if why := p.unfillable(v); why != "" {
-			p.note("volume %s is not filled: %s", v.Volume, why)
-			return
-		}
-		f := p.seen.Fills[progressKey(p.v.id, v.Volume, "filled")]
-		if f.Err != "" {
-			p.note("volume %s is not filled: %s", v.Volume, f.Err)
-		}
-		if f.Wait {
-			return
-		}
+	golden := p.golden(v)
+	if fill && !p.mayFill(v, golden) {
+		return
 	}
 	p.zero(v, "new", clean)
 	if fill {
-		p.fill(v)
+		p.fill(v, golden)
 	}
 	p.book(stepExtend, v, total(have))
 }

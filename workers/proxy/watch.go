@@ -40,37 +40,43 @@ func (w *Worker) watch(ctx context.Context, every time.Duration) error {
 }
 
 // withdraw makes arrays unavailable whose md gave up, and renders what else the loop should know of at once. A path to such an array would
-// answer with errors, and after a fence with what another owner has overwritten.
+// answer with errors, and after a fence by access lists alone with what another owner has overwritten.
 func (w *Worker) withdraw(ctx context.Context) (string, error) {
 	arrays, err := w.Arrays.Arrays(w.Root)
 	if err != nil {
 		return "", err
 	}
 	var told string
-	gone := map[events.ArrayID]bool{}
+	gone := map[events.ArrayID]string{}
 	for _, a := range arrays {
 		told += fmt.Sprintf("%s %v %d", a.UUID, a.Serves(), a.Degraded)
 		for _, m := range a.Members {
 			told += fmt.Sprintf(" %s %v", m.Dev, m.Is("faulty"))
 		}
 		if a.UUID != "" && !a.Serves() {
-			gone[events.ArrayID(a.UUID)] = true
+			gone[events.ArrayID(a.UUID)] = "md gave it up"
 		}
 	}
-	if len(gone) == 0 {
-		return told, nil
+	return told, w.unavailable(ctx, gone)
+}
+
+// unavailable makes arrays unavailable to hosts, beside the loop; why says so of each.
+func (w *Worker) unavailable(ctx context.Context, why map[events.ArrayID]string) error {
+	if len(why) == 0 {
+		return nil
 	}
 	exports, err := w.Target.Exports(ctx)
 	if err != nil {
-		return told, fmt.Errorf("list exports: %w", err)
+		return fmt.Errorf("list exports: %w", err)
 	}
 	for _, e := range exports {
-		if gone[e.Array] && e.State == ExportActive {
-			if err := w.Target.SetState(ctx, e.Array, ExportUnavailable); err != nil {
-				return told, fmt.Errorf("withdraw array %s: %w", e.Array, err)
-			}
-			w.Log.Warn("md gave the array up: it is unavailable", "array", e.Array)
+		if why[e.Array] == "" || e.State != ExportActive {
+			continue
 		}
+		if err := w.Target.SetState(ctx, e.Array, ExportUnavailable); err != nil {
+			return fmt.Errorf("withdraw array %s: %w", e.Array, err)
+		}
+		w.Log.Warn("the array is unavailable", "array", e.Array, "why", why[e.Array])
 	}
-	return told, nil
+	return nil
 }

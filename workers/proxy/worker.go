@@ -41,6 +41,7 @@ type Worker struct {
 	fills   map[string]*filling // by progress key
 	records map[events.ArrayID]cached
 	checks  map[events.ArrayID]events.IntentID // that were begun
+	tried   map[string]string                  // why a leg was not reserved when that was tried last, by NAA
 }
 
 // cached is what was read of records, and from which device.
@@ -54,7 +55,7 @@ type cached struct {
 func (w *Worker) init() {
 	w.once.Do(func() {
 		w.ages, w.floor, w.zeroed = map[string]time.Time{}, map[events.ArrayID]uint64{}, map[string]int{}
-		w.fills = map[string]*filling{}
+		w.fills, w.tried = map[string]*filling{}, map[string]string{}
 		w.checks = map[events.ArrayID]events.IntentID{}
 		w.records = map[events.ArrayID]cached{}
 		if w.Arrays == nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"time"
@@ -15,6 +14,8 @@ import (
 	"cloudengine/workers/dm"
 	"cloudengine/workers/md"
 	"cloudengine/workers/proxy"
+	"cloudengine/workers/reserve"
+	"cloudengine/workers/workertest/prunit"
 )
 
 // disk is a leg on its storage node.
@@ -25,6 +26,7 @@ type disk struct {
 	there bool // exported to us, and reachable
 	stays bool // the kernel lists it though it is not there: each command is refused
 
+	unit    *prunit.Unit
 	version int  // of what is written to the array: the last write that it has
 	spare   bool // it is no leg
 	slot    int
@@ -45,6 +47,7 @@ type world struct {
 	looks    int            // that filling takes, at least 4
 	waiting  map[string]int // slots of members that joined a frozen array
 
+	mayJoin     func(*disk) string
 	mayAssemble func(id string, members []md.Candidate) string // why not, or nothing
 	mayZero     func(id events.ArrayID, extent int) string
 	wrong       []string
@@ -74,7 +77,7 @@ func newWorld(nodes, each int) *world {
 		data: map[events.ArrayID][]string{}, filling: map[string]int{}, looks: 5, minor: 10, waiting: map[string]int{}}
 	for i := range nodes * each {
 		n := i % nodes
-		w.disks = append(w.disks, &disk{naa: fmt.Sprintf("6001405%025d", i), there: true, slot: i,
+		w.disks = append(w.disks, &disk{naa: fmt.Sprintf("6001405%025d", i), there: true, slot: i, unit: &prunit.Unit{},
 			node: proxy.Node{Transport: "srp", Machine: events.MachineID(fmt.Sprintf("node%d", n)), Address: fmt.Sprintf("10.0.0.%d", n+1)}})
 	}
 	return w
@@ -116,6 +119,29 @@ func (w *world) disk(name string) *disk {
 }
 
 func (w *world) seen(d *disk) bool { return d.there && w.sessions[d.node] }
+
+// us is this proxy as disks know it.
+const us = "p1"
+
+// works says whether we can read and write a disk.
+func (w *world) works(d *disk) bool { return w.seen(d) && d.unit.May(us) }
+
+func (w *world) Reservation(ctx context.Context, name string) (reserve.Seen, error) {
+	d := w.disk(name)
+	if !w.seen(d) {
+		return reserve.Seen{}, unix.EIO
+	}
+	return d.unit.At(us).Reservation(ctx)
+}
+
+func (w *world) Reserve(_ context.Context, name string, o reserve.Out) error {
+	return w.act(fmt.Sprintf("reserve %s %d", name, o.Action), func() error {
+		if d := w.disk(name); w.seen(d) {
+			return d.unit.Do(us, o)
+		}
+		return unix.EIO
+	})
+}
 
 func (w *world) Login(_ context.Context, n proxy.Node) error {
 	return w.act("login "+string(n.Machine), func() error {
@@ -268,7 +294,7 @@ func (w *world) alive(id string) error {
 		for set := range a.RaidDisks / 2 {
 			good := 0
 			for _, slot := range []int{2 * set, 2*set + 1} {
-				if m := a.InSlot(slot); m != nil && m.Is("in_sync") && w.seen(w.disk(m.Dev)) {
+				if m := a.InSlot(slot); m != nil && m.Is("in_sync") && w.works(w.disk(m.Dev)) {
 					good++
 				}
 			}
@@ -285,7 +311,7 @@ func (w *world) alive(id string) error {
 
 func (w *world) dropDead(a *md.Array) {
 	for i := range a.Members {
-		if m := &a.Members[i]; !m.Is("faulty") && !w.seen(w.disk(m.Dev)) {
+		if m := &a.Members[i]; !m.Is("faulty") && !w.works(w.disk(m.Dev)) {
 			w.lose(a, m)
 		}
 	}
@@ -352,51 +378,6 @@ func (w records) Remove(_ context.Context, id events.ArrayID, _ string, v events
 		}
 		delete(w.records[id].Volumes, v)
 		return nil
-	})
-}
-
-// blocks is world's I/O.
-type blocks struct{ *world }
-
-func (w blocks) Super(name string) (md.Super, error) {
-	switch d := w.disk(name); {
-	case !w.seen(d):
-		return md.Super{}, unix.EIO
-	case d.super == nil:
-		return md.Super{}, md.ErrNoSuper
-	default:
-		return *d.super, nil
-	}
-}
-
-func (w blocks) Zero(_ context.Context, path string, offset, length int64) error {
-	return w.act("zero", func() error {
-		front := w.device(strings.TrimPrefix(path, "/dev/mapper/"))
-		if front == nil || dm.IsError(front.Table) {
-			return unix.EIO
-		}
-		id := events.ArrayID(strings.TrimPrefix(front.Name, "ce-"))
-		if err := w.alive(string(id)); err != nil {
-			return err
-		}
-		for at := offset; at < offset+length; at += extentMiB << 20 {
-			e := int(at>>20-startMiB) / extentMiB
-			if why := w.mayZero(id, e); why != "" {
-				w.complain("extent %d of %s is zeroed: %s", e, id, why)
-			}
-			w.data[id][e] = "0"
-		}
-		return w.zeroFile(offset, length)
-	})
-}
-
-// Fill writes to the file that stands for the array, if there is one.
-func (w blocks) Fill(ctx context.Context, _ string, runs []proxy.Run, from io.Reader, size int64) error {
-	return w.act("fill", func() error {
-		if w.file == "" {
-			return nil
-		}
-		return proxy.Direct{}.Fill(ctx, w.file, runs, from, size)
 	})
 }
 

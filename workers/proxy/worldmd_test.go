@@ -45,7 +45,7 @@ func (w *world) update(a *md.Array) {
 		}
 	}
 	for _, m := range a.Members {
-		if s := w.disk(m.Dev).super; m.Slot >= 0 && !m.Is("faulty") {
+		if s := w.disk(m.Dev).super; m.Slot >= 0 && !m.Is("faulty") && w.disk(m.Dev).unit.May(us) {
 			s.Events, s.Roles, s.DevNumber, s.Features = events+1, roles, number(m.Dev), 0
 			if m.Is("replacement") {
 				s.Features |= 1 << 4
@@ -94,7 +94,7 @@ func (w *world) run(x md.Wanted, members []md.Candidate) error {
 	a := md.Array{Name: "md0", DevNo: "9:0", UUID: x.UUID, State: "clean", Level: "raid10", Layout: 258, RaidDisks: x.RaidDisks, ChunkKiB: x.ChunkKiB,
 		Sectors: sectors, SyncAction: "idle"}
 	for _, m := range members {
-		if d := w.disk(m.Dev); !w.seen(d) || d.super == nil || d.super.UUID != x.UUID {
+		if d := w.disk(m.Dev); !w.works(d) || d.super == nil || d.super.UUID != x.UUID {
 			return errors.New("it is not a member")
 		}
 		states := []string{"in_sync"}
@@ -163,11 +163,14 @@ func (w arrays) Remove(_ context.Context, name, dev string) error {
 func (w arrays) Join(_ context.Context, name, dev string, slot int) error {
 	return w.with("join", name, dev, func(a *md.Array, m *md.Member) error {
 		d := w.disk(dev)
-		if m != nil || a.InSlot(slot) != nil || !w.seen(d) {
+		if m != nil || a.InSlot(slot) != nil || !w.works(d) {
 			return unix.EBUSY
 		}
 		if d.super != nil && d.super.UUID != a.UUID {
 			w.complain("a foreign member is joined")
+		}
+		if why := w.mayJoin(d); why != "" {
+			w.complain("%s is joined: %s", dev, why)
 		}
 		s := *w.disk(a.InSlot(slot ^ 1).Dev).super
 		if a.SyncAction == md.ActionFrozen { // it is put into its slot when the array is thawed

@@ -8,12 +8,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"cloudengine/workers/md"
+	"cloudengine/workers/workertest/prunit"
 )
 
 // addSpare gives the world one more disk, which is no leg.
 func (w *world) addSpare(node int) *disk {
 	d := *w.disks[node]
 	d.naa, d.super, d.spare, d.version = d.naa[:len(d.naa)-2]+string([]byte{'0' + byte(len(w.disks)/10), '0' + byte(len(w.disks)%10)}), nil, true, 0
+	d.unit = &prunit.Unit{}
 	w.disks = append(w.disks, &d)
 	return &d
 }
@@ -32,8 +34,11 @@ func (w arrays) Replace(ctx context.Context, name, dev string, slot int) error {
 	}
 	return w.with("replace by", name, dev, func(a *md.Array, m *md.Member) error {
 		d, old := w.disk(dev), a.InSlot(slot)
-		if m != nil || !w.seen(d) || !old.Is("in_sync") || old.Is("replacement") || a.Beside(slot) != nil {
+		if m != nil || !w.works(d) || !old.Is("in_sync") || old.Is("replacement") || a.Beside(slot) != nil {
 			return errors.New("it cannot be replaced")
+		}
+		if why := w.mayJoin(d); why != "" {
+			w.complain("%s follows a leg: %s", dev, why)
 		}
 		s := *w.disk(old.Dev).super
 		d.super, d.version = &s, -1
@@ -50,7 +55,7 @@ func (w *world) fill() {
 		a := &w.arrays[i]
 		for j := range a.Members {
 			m := &a.Members[j]
-			if a.SyncAction == md.ActionFrozen || w.filling[m.Dev] <= 0 || m.Is("faulty") || !w.seen(w.disk(m.Dev)) {
+			if a.SyncAction == md.ActionFrozen || w.filling[m.Dev] <= 0 || m.Is("faulty") || !w.works(w.disk(m.Dev)) {
 				continue
 			}
 			w.filling[m.Dev]--
