@@ -123,7 +123,8 @@ func TestAnswersGoWhereClientsListen(t *testing.T) {
 		"nak":                 {dhcpv4.MessageTypeRequest, []dhcpv4.Modifier{dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(net.IP{10, 1, 0, 9}))}, "255.255.255.255:68"},
 		"inform":              {dhcpv4.MessageTypeInform, []dhcpv4.Modifier{dhcpv4.WithClientIP(net.IP{10, 1, 0, 2})}, "10.1.0.2:68"},
 	} {
-		p, err := n.Answer4(one, packet4(t, one, c.kind, c.mods...))
+		id := dhcpv4.WithOption(dhcpv4.OptClientIdentifier([]byte("me")))
+		p, err := n.Answer4(one, packet4(t, one, c.kind, append(c.mods, id)...))
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -131,6 +132,9 @@ func TestAnswersGoWhereClientsListen(t *testing.T) {
 		m, d := read4(t, p)
 		if d.to.String() != c.want {
 			t.Errorf("%s: to %v, want %s", name, d.to, c.want)
+		}
+		if m.ServerIdentifier().String() != "10.1.0.1" || m.ClientHWAddr.String() != one.String() || string(m.Options.Get(dhcpv4.OptionClientIdentifier)) != "me" {
+			t.Errorf("%s: %s", name, m.Summary())
 		}
 		if lease := m.IPAddressLeaseTime(0); (lease != 0) != (name == "broadcast asked for" || name == "renewal") {
 			t.Errorf("%s: lease of %v", name, lease)

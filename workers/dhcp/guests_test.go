@@ -191,11 +191,11 @@ func library(g *segment.Guest, mods ...dhcpv4.Modifier) (*nclient4.Lease, time.D
 func TestGuestsRenewAndReboot(t *testing.T) {
 	seg, _ := host(t)
 	g := seg.Guest(one.String())
-	lease, _, err := library(g)
-	if err != nil {
-		t.Fatal(err)
+	if lease, _, err := library(g); err != nil || lease.ACK.YourIPAddr.String() != "10.1.0.2" {
+		t.Fatalf("%v, %v", lease, err)
 	}
-	if lease, _, err = library(g, dhcpv4.WithBroadcast(true)); err != nil || lease.ACK.YourIPAddr.String() != "10.1.0.2" {
+	lease, _, err := library(g, dhcpv4.WithBroadcast(true))
+	if err != nil || lease.ACK.YourIPAddr.String() != "10.1.0.2" {
 		t.Fatalf("with broadcast: %v, %v", lease, err)
 	}
 	g.SetAddress("10.1.0.2/24")
