@@ -80,7 +80,8 @@ func NewNetwork(doc desired.Network) (*Network, error) {
 		p, err := netip.ParsePrefix(s.CIDR)
 		server, err2 := netip.ParseAddr(s.Server)
 		if err := errors.Join(err, err2); err != nil || !p.Contains(server) {
-			bad = append(bad, fmt.Errorf("read subnet %s of network %s: its server %q is not an address in %q (%v)", s.Subnet, doc.Network, s.Server, s.CIDR, err))
+			const form = "read subnet %s of network %s: its server %q is not an address in %q (%v)"
+			bad = append(bad, fmt.Errorf(form, s.Subnet, doc.Network, s.Server, s.CIDR, err))
 			continue
 		}
 		subnets = append(subnets, six{p, server})
