@@ -7,6 +7,7 @@ import (
 	"cloudengine/commands/dispatch/benchreplay"
 	"cloudengine/projections/moment/benchmoment"
 	"cloudengine/projections/mysql/benchread"
+	"cloudengine/workers/benchguests"
 	"cloudengine/workers/benchplan"
 )
 
@@ -18,6 +19,7 @@ func suites() []suite {
 		{ids: benchmoment.IDs(), run: measureMoments},
 		{ids: benchreplay.IDs(), run: measureReplay},
 		{ids: benchplan.IDs(), run: measurePlans},
+		{ids: benchguests.IDs(), run: measureGuests},
 		{ids: []string{"P6-call", "P6-call-p50", "P6-call-16", "P6-call-16-p50"}, run: measureCalls},
 		{ids: []string{"P10-size"}, run: measureImage},
 		{ids: []string{"P10-boot"}, run: measureBoot},
@@ -58,6 +60,16 @@ func measurePlans(ctx context.Context, b *bench, add func(Result)) error {
 	all, err := benchplan.Run(ctx, b.wants)
 	for _, r := range all {
 		add(Result{ID: r.ID, Name: r.Name, Ours: r.Ours, Unit: r.Unit, Runs: r.Runs, Note: r.Note})
+	}
+	return err
+}
+
+// measureGuests measures P14.
+func measureGuests(ctx context.Context, b *bench, add func(Result)) error {
+	b.say("P14: some seconds")
+	all, err := benchguests.Run(ctx, b.wants)
+	for _, r := range all {
+		add(compared(Result{ID: r.ID, Name: r.Name, Ours: r.Ours, Unit: r.Unit, Runs: r.Runs, Note: r.Note}, r.Raw, r.Ratio))
 	}
 	return err
 }

@@ -112,6 +112,7 @@ func TestOfferHasAllOfTheDocument(t *testing.T) {
 }
 
 func TestAnswersGoWhereClientsListen(t *testing.T) {
+	wrong := dhcpv4.OptRequestedIPAddress(net.IP{10, 1, 0, 9})
 	n := network(t, document())
 	for name, c := range map[string]struct {
 		kind dhcpv4.MessageType
@@ -120,10 +121,11 @@ func TestAnswersGoWhereClientsListen(t *testing.T) {
 	}{
 		"broadcast asked for": {dhcpv4.MessageTypeDiscover, []dhcpv4.Modifier{dhcpv4.WithBroadcast(true)}, "255.255.255.255:68"},
 		"renewal":             {dhcpv4.MessageTypeRequest, []dhcpv4.Modifier{dhcpv4.WithClientIP(net.IP{10, 1, 0, 2})}, "10.1.0.2:68"},
-		"nak":                 {dhcpv4.MessageTypeRequest, []dhcpv4.Modifier{dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(net.IP{10, 1, 0, 9}))}, "255.255.255.255:68"},
+		"nak":                 {dhcpv4.MessageTypeRequest, []dhcpv4.Modifier{dhcpv4.WithOption(wrong)}, "255.255.255.255:68"},
 		"inform":              {dhcpv4.MessageTypeInform, []dhcpv4.Modifier{dhcpv4.WithClientIP(net.IP{10, 1, 0, 2})}, "10.1.0.2:68"},
 	} {
-		p, err := n.Answer4(one, packet4(t, one, c.kind, c.mods...))
+		id := dhcpv4.WithOption(dhcpv4.OptClientIdentifier([]byte("me")))
+		p, err := n.Answer4(one, packet4(t, one, c.kind, append(c.mods, id)...))
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -131,6 +133,10 @@ func TestAnswersGoWhereClientsListen(t *testing.T) {
 		m, d := read4(t, p)
 		if d.to.String() != c.want {
 			t.Errorf("%s: to %v, want %s", name, d.to, c.want)
+		}
+		if m.ServerIdentifier().String() != "10.1.0.1" || m.ClientHWAddr.String() != one.String() ||
+			string(m.Options.Get(dhcpv4.OptionClientIdentifier)) != "me" {
+			t.Errorf("%s: %s", name, m.Summary())
 		}
 		if lease := m.IPAddressLeaseTime(0); (lease != 0) != (name == "broadcast asked for" || name == "renewal") {
 			t.Errorf("%s: lease of %v", name, lease)
@@ -235,13 +241,15 @@ func TestSix(t *testing.T) {
 
 func TestSixTakesBackWhatIsNotTheirs(t *testing.T) {
 	n := network(t, document())
-	p, err := n.Answer6(link, one, packet6(t, one, dhcpv6.MessageTypeRenew, dhcpv6.WithServerID(n.duid), dhcpv6.WithIANA(dhcpv6.OptIAAddress{IPv6Addr: net.ParseIP("fd00:1::3")})))
+	theirs := dhcpv6.OptIAAddress{IPv6Addr: net.ParseIP("fd00:1::3")}
+	p, err := n.Answer6(link, one, packet6(t, one, dhcpv6.MessageTypeRenew, dhcpv6.WithServerID(n.duid), dhcpv6.WithIANA(theirs)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	m, _ := read6(t, p)
 	addrs := m.Options.OneIANA().Options.Addresses()
-	if len(addrs) != 2 || addrs[0].IPv6Addr.String() != "fd00:1::3" || addrs[0].ValidLifetime != 0 || addrs[1].IPv6Addr.String() != "fd00:1::2" || addrs[1].ValidLifetime != time.Hour {
+	if len(addrs) != 2 || addrs[0].IPv6Addr.String() != "fd00:1::3" || addrs[0].ValidLifetime != 0 ||
+		addrs[1].IPv6Addr.String() != "fd00:1::2" || addrs[1].ValidLifetime != time.Hour {
 		t.Errorf("addresses %v", addrs)
 	}
 	p, err = n.Answer6(link, one, packet6(t, one, dhcpv6.MessageTypeConfirm, dhcpv6.WithIANA(dhcpv6.OptIAAddress{IPv6Addr: net.ParseIP("fd00:2::2")})))
@@ -279,7 +287,9 @@ func TestAdvertisement(t *testing.T) {
 func TestDocumentThatIsNotAllUnderstood(t *testing.T) {
 	doc := document()
 	doc.Subnets = append(doc.Subnets, desired.Subnet{Subnet: "s", CIDR: "10.2.0.0/24", Server: "10.3.0.1"}, desired.Subnet{CIDR: "x"})
-	doc.Ports = append(doc.Ports, desired.Port{NIC: "n", MAC: "no", Here: true}, desired.Port{NIC: "n", MAC: "00:16:3e:00:00:09", Addresses: []string{"no"}, Here: true})
+	doc.Ports = append(doc.Ports,
+		desired.Port{NIC: "n", MAC: "no", Here: true},
+		desired.Port{NIC: "n", MAC: "00:16:3e:00:00:09", Addresses: []string{"no"}, Here: true})
 	n, err := NewNetwork(doc)
 	if err == nil || n == nil {
 		t.Fatalf("%v, %v", n, err)
@@ -333,7 +343,8 @@ func FuzzAnswer4(f *testing.F) {
 func FuzzAnswer6(f *testing.F) {
 	n := network(f, document())
 	f.Add(packet6(f, one, dhcpv6.MessageTypeSolicit, dhcpv6.WithIANA()))
-	f.Add(packet6(f, one, dhcpv6.MessageTypeRenew, dhcpv6.WithServerID(n.duid), dhcpv6.WithIANA(dhcpv6.OptIAAddress{IPv6Addr: net.ParseIP("fd00:1::9")})))
+	other := dhcpv6.WithIANA(dhcpv6.OptIAAddress{IPv6Addr: net.ParseIP("fd00:1::9")})
+	f.Add(packet6(f, one, dhcpv6.MessageTypeRenew, dhcpv6.WithServerID(n.duid), other))
 	f.Add(packet6(f, one, dhcpv6.MessageTypeInformationRequest))
 	f.Add(packet6(f, one, dhcpv6.MessageTypeConfirm, dhcpv6.WithIANA())[:50])
 	f.Fuzz(func(t *testing.T, p []byte) {

@@ -1,6 +1,7 @@
 package dhcp
 
 import (
+	"maps"
 	"net"
 	"net/netip"
 
@@ -36,14 +37,10 @@ func (n *Network) Answer4(from MAC, packet []byte) ([]byte, error) {
 	if !ok {
 		return nil, ErrNotForUs
 	}
-	reply, err := n.reply4(req, kind, g)
-	if err != nil {
-		return nil, ErrMalformed
-	}
 	return n.fits(udp4(datagram{
 		from: netip.AddrPortFrom(g.fourFrom, dhcpv4.ServerPort),
 		to:   netip.AddrPortFrom(g.answerTo(req, kind), dhcpv4.ClientPort),
-		data: reply.ToBytes(),
+		data: reply4(req, kind, g).ToBytes(),
 	}))
 }
 
@@ -60,31 +57,51 @@ func (g *guest) answerTo(req *dhcpv4.DHCPv4, kind dhcpv4.MessageType) netip.Addr
 	return g.four.Addr()
 }
 
-func (n *Network) reply4(req *dhcpv4.DHCPv4, kind dhcpv4.MessageType, g *guest) (*dhcpv4.DHCPv4, error) {
+// options4 makes what a guest is told with its address.
+func (n *Network) options4(g *guest) dhcpv4.Options {
 	server := net.IP(g.fourFrom.AsSlice())
-	mods := []dhcpv4.Modifier{dhcpv4.WithMessageType(kind), dhcpv4.WithOption(dhcpv4.OptServerIdentifier(server))}
-	if kind == dhcpv4.MessageTypeNak {
-		return dhcpv4.NewReplyFromRequest(req, append(mods, dhcpv4.WithBroadcast(true))...)
+	list := []dhcpv4.Option{
+		dhcpv4.OptServerIdentifier(server),
+		dhcpv4.OptSubnetMask(net.CIDRMask(g.four.Bits(), 32)),
+		dhcpv4.OptDNS(server),
+		dhcpv4.OptDomainName(n.zone),
+		dhcpv4.OptGeneric(dhcpv4.OptionInterfaceMTU, []byte{byte(n.mtu >> 8), byte(n.mtu)}),
+		dhcpv4.OptIPAddressLeaseTime(leaseTime),
+		dhcpv4.OptRenewTimeValue(renewTime),
+		dhcpv4.OptRebindingTimeValue(rebindTime),
 	}
-	mods = append(mods,
-		dhcpv4.WithNetmask(net.CIDRMask(g.four.Bits(), 32)),
-		dhcpv4.WithDNS(server),
-		dhcpv4.WithOption(dhcpv4.OptDomainName(n.zone)),
-		dhcpv4.WithGeneric(dhcpv4.OptionInterfaceMTU, []byte{byte(n.mtu >> 8), byte(n.mtu)}),
-	)
 	if g.host != "" {
-		mods = append(mods, dhcpv4.WithOption(dhcpv4.OptHostName(g.host)))
+		list = append(list, dhcpv4.OptHostName(g.host))
 	}
-	if req.MessageType() == dhcpv4.MessageTypeInform {
-		return dhcpv4.NewReplyFromRequest(req, append(mods, dhcpv4.WithClientIP(req.ClientIPAddr))...)
+	return dhcpv4.OptionsFromList(list...)
+}
+
+func reply4(req *dhcpv4.DHCPv4, kind dhcpv4.MessageType, g *guest) *dhcpv4.DHCPv4 {
+	reply := &dhcpv4.DHCPv4{
+		OpCode: dhcpv4.OpcodeBootReply, HWType: req.HWType, TransactionID: req.TransactionID, Flags: req.Flags, ClientHWAddr: req.ClientHWAddr,
+		Options: dhcpv4.Options{},
 	}
-	if kind == dhcpv4.MessageTypeAck {
-		mods = append(mods, dhcpv4.WithClientIP(req.ClientIPAddr))
+	switch {
+	case kind == dhcpv4.MessageTypeNak:
+		reply.SetBroadcast()
+		server := dhcpv4.OptionServerIdentifier.Code()
+		reply.Options[server] = g.options[server]
+	default:
+		reply.Options = maps.Clone(g.options)
+		if kind == dhcpv4.MessageTypeAck {
+			reply.ClientIPAddr = req.ClientIPAddr
+		}
+		if req.MessageType() != dhcpv4.MessageTypeInform {
+			reply.YourIPAddr = g.four.Addr().AsSlice()
+			break
+		}
+		for _, o := range []dhcpv4.OptionCode{dhcpv4.OptionIPAddressLeaseTime, dhcpv4.OptionRenewTimeValue, dhcpv4.OptionRebindingTimeValue} {
+			reply.Options.Del(o)
+		}
 	}
-	return dhcpv4.NewReplyFromRequest(req, append(mods,
-		dhcpv4.WithYourIP(g.four.Addr().AsSlice()),
-		dhcpv4.WithOption(dhcpv4.OptIPAddressLeaseTime(leaseTime)),
-		dhcpv4.WithOption(dhcpv4.OptRenewTimeValue(renewTime)),
-		dhcpv4.WithOption(dhcpv4.OptRebindingTimeValue(rebindTime)),
-	)...)
+	reply.UpdateOption(dhcpv4.OptMessageType(kind))
+	if id := req.Options.Get(dhcpv4.OptionClientIdentifier); id != nil { // RFC 6842
+		reply.UpdateOption(dhcpv4.OptGeneric(dhcpv4.OptionClientIdentifier, id))
+	}
+	return reply
 }

@@ -10,6 +10,7 @@ import (
 
 	"cloudengine/events/desired"
 
+	"github.com/insomniacslk/dhcp/dhcpv4"
 	"github.com/insomniacslk/dhcp/dhcpv6"
 )
 
@@ -50,8 +51,9 @@ type Network struct {
 // guest is a NIC.
 type guest struct {
 	host     string
-	four     netip.Prefix // its address with its subnet's length; invalid: none
-	fourFrom netip.Addr   // server of that subnet
+	four     netip.Prefix   // its address with its subnet's length; invalid: none
+	fourFrom netip.Addr     // server of that subnet
+	options  dhcpv4.Options // told with that address
 	six      netip.Prefix
 	sixFrom  netip.Addr
 }
@@ -78,7 +80,8 @@ func NewNetwork(doc desired.Network) (*Network, error) {
 		p, err := netip.ParsePrefix(s.CIDR)
 		server, err2 := netip.ParseAddr(s.Server)
 		if err := errors.Join(err, err2); err != nil || !p.Contains(server) {
-			bad = append(bad, fmt.Errorf("read subnet %s of network %s: its server %q is not an address in %q (%v)", s.Subnet, doc.Network, s.Server, s.CIDR, err))
+			const form = "read subnet %s of network %s: its server %q is not an address in %q (%v)"
+			bad = append(bad, fmt.Errorf(form, s.Subnet, doc.Network, s.Server, s.CIDR, err))
 			continue
 		}
 		subnets = append(subnets, six{p, server})
@@ -117,6 +120,9 @@ func (n *Network) addPort(p desired.Port, subnets []six) error {
 				g.six, g.sixFrom = at, s.server
 			}
 		}
+	}
+	if g.four.IsValid() {
+		g.options = n.options4(g)
 	}
 	n.guests[MAC(hw)] = g
 	return nil

@@ -90,8 +90,7 @@ func pack(reply, req *dns.Msg, tcp bool) ([]byte, error) {
 	if tcp {
 		size = mostTCP
 	}
-	reply.Compress = true
-	reply.Truncate(size)
+	reply.Truncate(size) // and compress, if it must
 	p, err := reply.Pack()
 	if err != nil {
 		return nil, ErrMalformed

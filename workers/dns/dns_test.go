@@ -80,8 +80,10 @@ func said(t testing.TB, p []byte) string {
 
 func TestAnswers(t *testing.T) {
 	doc := document()
-	doc.Subnets = append(doc.Subnets, desired.Subnet{CIDR: "203.0.113.64/26", Server: "203.0.113.65"}, desired.Subnet{CIDR: "172.20.0.0/14", Server: "172.20.0.1"})
-	doc.Ports = append(doc.Ports, desired.Port{Host: "pub", Addresses: []string{"203.0.113.66"}}, desired.Port{Host: "big", Addresses: []string{"172.21.2.3"}})
+	doc.Subnets = append(doc.Subnets, desired.Subnet{CIDR: "203.0.113.64/26", Server: "203.0.113.65"},
+		desired.Subnet{CIDR: "172.20.0.0/14", Server: "172.20.0.1"})
+	doc.Ports = append(doc.Ports, desired.Port{Host: "pub", Addresses: []string{"203.0.113.66"}},
+		desired.Port{Host: "big", Addresses: []string{"172.21.2.3"}})
 	z := zone(t, doc)
 	const none = "NOERROR aa; authority blue.acme.internal. SOA"
 	const missing = "NXDOMAIN aa; authority blue.acme.internal. SOA"
@@ -202,7 +204,8 @@ func TestWhatStaysInside(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if p, err := z.Answer(Query{From: one, Data: query(t, "example.org.", dns.TypeA, func(m *dns.Msg) { m.RecursionDesired = false }), Upstream: true}); err != nil || said(t, p) != "REFUSED" {
+	q := query(t, "example.org.", dns.TypeA, func(m *dns.Msg) { m.RecursionDesired = false })
+	if p, err := z.Answer(Query{From: one, Data: q, Upstream: true}); err != nil || said(t, p) != "REFUSED" {
 		t.Errorf("without a wish for recursion: %x, %v", p, err)
 	}
 }
@@ -234,7 +237,8 @@ func TestSizes(t *testing.T) {
 func TestDocumentThatIsNotAllUnderstood(t *testing.T) {
 	doc := document()
 	doc.Subnets = append(doc.Subnets, desired.Subnet{Subnet: "s", CIDR: "10.2.0.0/24", Server: "10.3.0.1"})
-	doc.Ports = append(doc.Ports, desired.Port{NIC: "n", Host: "bad", Addresses: []string{"no"}}, desired.Port{NIC: "n", Host: "a.b", Addresses: []string{"10.1.0.9"}, Here: true})
+	doc.Ports = append(doc.Ports, desired.Port{NIC: "n", Host: "bad", Addresses: []string{"no"}},
+		desired.Port{NIC: "n", Host: "a.b", Addresses: []string{"10.1.0.9"}, Here: true})
 	z, err := NewZone(doc)
 	if err == nil || z == nil {
 		t.Fatalf("%v, %v", z, err)

@@ -296,7 +296,9 @@ func TestUpstream(t *testing.T) {
 		if got := saidBy(t, m, err); got != "NOERROR; A 192.0.2.7" {
 			t.Errorf("over %s: %s", network, got)
 		}
-		for name, want := range map[string]string{"web1.blue.acme.internal.": "NOERROR aa; A 10.1.0.2", "web1.red.acme.internal.": "REFUSED", "9.9.9.10.in-addr.arpa.": "REFUSED"} {
+		for name, want := range map[string]string{
+			"web1.blue.acme.internal.": "NOERROR aa; A 10.1.0.2", "web1.red.acme.internal.": "REFUSED", "9.9.9.10.in-addr.arpa.": "REFUSED",
+		} {
 			m, err := ask1(g, network, "10.1.0.1", name, dns.TypeA)
 			if got := saidBy(t, m, err); got != want {
 				t.Errorf("%s: %s, want %s", name, got, want)

@@ -115,7 +115,8 @@ func (s *slots) direct() error {
 	program := []bpf.Instruction{bpf.LoadAbsolute{Off: headerStart + at, Size: 4}}
 	for ip, slot := range s.of {
 		b := ip.AsSlice()
-		program = append(program, bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: binary.BigEndian.Uint32(b[len(b)-4:]), SkipTrue: 1}, bpf.RetConstant{Val: uint32(slot)})
+		end := binary.BigEndian.Uint32(b[len(b)-4:])
+		program = append(program, bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: end, SkipTrue: 1}, bpf.RetConstant{Val: uint32(slot)})
 	}
 	raw, err := bpf.Assemble(append(program, bpf.RetConstant{Val: 0}))
 	if err != nil {
@@ -130,8 +131,9 @@ func (s *slots) direct() error {
 		return fmt.Errorf("reach socket: %w", err)
 	}
 	var failed error
+	all := &unix.SockFprog{Len: uint16(len(code)), Filter: &code[0]}
 	err = conn.Control(func(fd uintptr) {
-		failed = unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_REUSEPORT_CBPF, &unix.SockFprog{Len: uint16(len(code)), Filter: &code[0]})
+		failed = unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_REUSEPORT_CBPF, all)
 	})
 	if err := errors.Join(err, failed); err != nil {
 		return fmt.Errorf("direct guests to their sockets: %w", err)

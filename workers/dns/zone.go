@@ -36,14 +36,16 @@ const (
 // NewZone makes a document ready. What cannot be understood of it is left out and told in the error; the rest counts, and the zone is never nil.
 func NewZone(doc desired.Network) (*Zone, error) {
 	z := &Zone{
-		name: dns.CanonicalName(doc.Name + "." + doc.Account + ".internal"), hosts: map[string]*record{}, names: map[netip.Addr]string{}, here: map[netip.Addr]bool{},
+		name:  dns.CanonicalName(doc.Name + "." + doc.Account + ".internal"),
+		hosts: map[string]*record{}, names: map[netip.Addr]string{}, here: map[netip.Addr]bool{},
 	}
 	var bad []error
 	for _, s := range doc.Subnets {
 		p, err := netip.ParsePrefix(s.CIDR)
 		server, err2 := netip.ParseAddr(s.Server)
 		if err := errors.Join(err, err2); err != nil || !p.Contains(server) {
-			bad = append(bad, fmt.Errorf("read subnet %s of network %s: its server %q is not an address in %q (%v)", s.Subnet, doc.Network, s.Server, s.CIDR, err))
+			const form = "read subnet %s of network %s: its server %q is not an address in %q (%v)"
+			bad = append(bad, fmt.Errorf(form, s.Subnet, doc.Network, s.Server, s.CIDR, err))
 			continue
 		}
 		z.subnets = append(z.subnets, p.Masked())
