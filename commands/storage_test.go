@@ -119,8 +119,12 @@ func TestI2PlannedSwitch(t *testing.T) {
 	w := withArray(t)
 	old := *w.arr().Owner
 	before := w.s.last
-	w.must(w.do("array.failover", FailoverArray{Array: w.arr().ID}))
+	op := w.must(w.do("array.failover", FailoverArray{Array: w.arr().ID})).Intent
 	w.refused(w.do("array.failover", FailoverArray{Array: w.arr().ID}), events.CodeConflict, "")
+	w.reportArray(events.ArrayActive, func(r *events.ArrayReport) { r.Degraded = 1 })
+	if w.s.ops[op] == nil {
+		t.Fatal("the operation is over, and the owner of before has the array still")
+	}
 	late := func(r *events.ArrayReport) { r.Generation.Number = before } // it obeyed the document from before
 	w.reportArray(events.ArrayStandby, late)
 	if o := w.arr().Owner; o == nil || o.Epoch != old.Epoch {
@@ -130,6 +134,9 @@ func TestI2PlannedSwitch(t *testing.T) {
 	o := w.arr().Owner
 	if o == nil || o.Proxy == old.Proxy || o.Epoch.Compare(old.Epoch) <= 0 {
 		t.Fatalf("the next owner is %+v after %+v", o, old)
+	}
+	if w.must(w.reportArray(events.ArrayActive)); w.s.ops[op] != nil {
+		t.Fatal("the operation is not over when the next owner has the array")
 	}
 	liar := events.ArrayReport{Array: w.arr().ID, Epoch: old.Epoch, State: events.ArrayActive}
 	w.refused(w.storage(w.nameOf(old.Proxy), events.StorageReport{Arrays: []events.ArrayReport{liar}}), events.CodeContradicts, "")

@@ -199,7 +199,7 @@ func (r *storageReported) array(x events.ArrayReport) error {
 		r.d.add(events.KindArray, string(have.ID), seen)
 	}
 	r.sync(have, x)
-	if x.State == events.ArrayActive {
+	if x.State == events.ArrayActive && o.Revoked == (events.Generation{}) { // until it hears that it shall give the array up, it has it
 		r.d.finish(have.ref(), events.OperationDone{Message: "it is active on " + r.m.Name}, "create", "failover", "take_over")
 		r.volumes(have, x)
 		r.failures(have, x)
