@@ -52,8 +52,8 @@ type Worker struct {
 	news   chan struct{} // is closed when stands has changed
 }
 
-// modules that the kernel cannot load by itself here: there is no modprobe.
-var modules = []string{"bridge", "vxlan", "nf_tables", "xen-netback"}
+// modules that the kernel cannot load by itself here: there is no modprobe. The checksum comes first and by name: nf_tables asks for it by an alias.
+var modules = []string{"crc32c_generic", "bridge", "vxlan", "nf_tables", "xen-netback"}
 
 func (w *Worker) edges() Edges {
 	if w.Edges == nil {
