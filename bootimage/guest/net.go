@@ -34,7 +34,7 @@ func network(peers string) {
 		fmt.Printf("guest: net: %v\n", err)
 		return
 	}
-	fmt.Printf("guest: net %s mac=%s address=%s dns=%s domain=%s host=%s mtu=%d\n", card, l.mac, l.address, l.dns, l.domain, l.host, l.mtu)
+	fmt.Printf("guest: net %s mac=%s address=%s dns=%s domain=%s host=%s mtu=%d\n", card, l.mac, &l.address, l.dns, l.domain, l.host, l.mtu)
 	go answer()
 	for {
 		for _, peer := range strings.Split(peers, ",") {

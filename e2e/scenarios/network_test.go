@@ -92,7 +92,7 @@ func leasedTo(t *testing.T, vm, address string) {
 	account := accountOf(vm)
 	want := fmt.Sprintf(" address=%s/24 dns=10.0.0.1 domain=back.%s.internal host=%s mtu=1450", address, account, vm)
 	eventually(t, 5*time.Minute, vm+" has its address", func() (bool, string) {
-		out := must(t, "vm", "console", vm, "--account", account)
+		out := must(t, "vm", "console", vm, "--account", account, "--bytes", "65536")
 		return strings.Contains(out, want), out
 	})
 }
