@@ -7,11 +7,15 @@ import (
 	"path"
 	"strconv"
 	"strings"
+	"time"
 
 	"cloudengine/workers/host"
 	"cloudengine/workers/modprobe"
 	"cloudengine/workers/network"
 )
+
+// networkInterval is the longest time between two looks at networks. Documents are followed at once; what somebody else has changed waits.
+const networkInterval = 10 * time.Second
 
 // addNetworks makes the loop of the networks that this host's guests are on.
 func (c *chain) addNetworks() {
@@ -22,7 +26,7 @@ func (c *chain) addNetworks() {
 	servers := newNetServers(w.Standing, c.a.log.With("part", "networks"))
 	w.Changed = servers.wake
 	c.others = append(c.others, servers.run)
-	addLoop(c, "networks", w, nil)
+	addLoopEvery(c, "networks", networkInterval, w, nil)
 	c.a.worker.NICs = w
 }
 

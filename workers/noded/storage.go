@@ -70,8 +70,13 @@ func (d described[O]) Describe(docs []desired.Document, seen O, busy map[events.
 	return workers.Snapshot{Storage: r}
 }
 
-// addLoop makes a loop for a worker. published is called after each look; it may be nil.
+// addLoop makes a loop for a worker of storage. published is called after each look; it may be nil.
 func addLoop[O any](c *chain, name string, w storer[O], published func()) {
+	addLoopEvery(c, name, storageInterval, w, published)
+}
+
+// addLoopEvery makes a loop for a worker, which looks at least so often.
+func addLoopEvery[O any](c *chain, name string, interval time.Duration, w storer[O], published func()) {
 	offer := c.report.Part(name)
 	c.looks = append(c.looks, func(ctx context.Context) (events.StorageReport, error) {
 		seen, err := w.Observe(ctx)
@@ -81,7 +86,7 @@ func addLoop[O any](c *chain, name string, w storer[O], published func()) {
 		return w.Report(c.a.wishes.All(), seen, nil), nil
 	})
 	c.loops = append(c.loops, workers.NewLoop(described[O]{w}, c.a.wishes, workers.Options{
-		Log: c.a.log.With("part", name), Interval: storageInterval,
+		Log: c.a.log.With("part", name), Interval: interval,
 		Publish: func(s workers.Snapshot) {
 			offer(s)
 			if published != nil {
