@@ -10,6 +10,7 @@ import (
 	"hash"
 	"io"
 	"strconv"
+	"strings"
 	"time"
 
 	"cloudengine/events"
@@ -55,11 +56,14 @@ type filling struct {
 	copied bool // from a golden volume
 }
 
-// fill plans the filling of a volume from its image, or from the golden volume that has it. It was zeroed before.
-func (p *planner) fill(v desired.Volume, golden *desired.Volume) {
+// fill plans the filling of a volume from its image, or from the golden volume that has it, and says whether that is all of it. It was zeroed before.
+func (p *planner) fill(v desired.Volume, golden *desired.Volume) (all bool) {
 	key := progressKey(p.v.id, v.Volume, "filled")
 	f := p.seen.Fills[key]
 	for at := f.Done; at < v.SourceBytes && !f.Whole; at += fillStep {
+		if !p.mayMove() {
+			return false
+		}
 		n := min(fillStep, v.SourceBytes-at)
 		runs, why, from := part(p.runs(v), at, n), "is made from a template", []Run(nil)
 		if golden != nil {
@@ -68,13 +72,14 @@ func (p *planner) fill(v desired.Volume, golden *desired.Volume) {
 		body, err := json.Marshal([][]Run{runs, from})
 		if err != nil {
 			p.note("encode runs: %v", err)
-			return
+			return false
 		}
 		p.do(stepFill, "volume "+string(v.Volume)+" "+why, "volume", string(v.Volume), "key", key,
 			"zeroed", progressKey(p.v.id, v.Volume, "new"), "runs", string(body), "sha256", v.Source.SHA256, "size", strconv.FormatInt(v.Source.Size, 10),
 			"at", strconv.FormatInt(at, 10), "length", strconv.FormatInt(n, 10), "bytes", strconv.FormatInt(v.SourceBytes, 10),
 			"content", v.SourceContent, "try", strconv.Itoa(v.Try), "kib", strconv.Itoa(p.v.wish.Resync.LimitKiB))
 	}
+	return true
 }
 
 // runs gives the bytes of a volume on the front, in order.
@@ -151,7 +156,7 @@ func (w *Worker) fillingAt(key string, at int64, try int) (*filling, error) {
 	case at == 0 && f == nil:
 		f = &filling{pause: fillPause}
 	case at == 0 && f.over && f.try < try:
-		f = &filling{pause: fillPause, err: f.err}
+		f = &filling{pause: fillPause} // what was wrong with the tries before is told already
 	case at == 0 && f.over:
 		f = &filling{pause: min(2*f.pause, fillPauseMost), err: f.err}
 	}
@@ -278,6 +283,9 @@ func (w *Worker) dropFills(wishes []Wish) {
 func (w *Worker) dropFill(key string) {
 	if f := w.fills[key]; f != nil && f.from != nil {
 		f.from.cancel()
+	}
+	if f := w.fills[key]; f != nil && f.wrote { // as in unfill: what is left of it would show where the image has zeroes
+		delete(w.zeroed, strings.TrimSuffix(key, "/filled")+"/new")
 	}
 	delete(w.fills, key)
 }

@@ -29,7 +29,7 @@ func (p *planner) mayFill(v desired.Volume, golden *desired.Volume) bool {
 		return false
 	}
 	f := p.seen.Fills[progressKey(p.v.id, v.Volume, "filled")]
-	if f.Err != "" {
+	if f.Err != "" && v.Try <= f.Try { // of a try that is wanted still
 		p.note("volume %s is not filled: %s", v.Volume, f.Err)
 		p.failed = append(p.failed, events.FillFailure{Volume: v.Volume, Message: clip(f.Err)})
 	}

@@ -120,6 +120,19 @@ type planner struct {
 	ready  []events.VolumeID
 	failed []events.FillFailure
 	fills  []events.FillProgress
+	bulk   int // steps that move much data
+}
+
+// bulkSteps bounds how many steps of one plan zero or fill, so that legs that come back, and reservations that are lost, are looked at in between.
+const bulkSteps = 8
+
+// mayMove says whether one more step of that kind may be planned. None is with a step about legs: those come first.
+func (p *planner) mayMove() bool {
+	if p.bulk >= bulkSteps {
+		return false
+	}
+	p.bulk++
+	return true
 }
 
 func (p *planner) do(kind, why string, params ...string) {
@@ -305,8 +318,11 @@ func (p *planner) active() {
 		}
 		p.export(ExportActive)
 	}
+	before := len(p.steps)
 	p.locks()
-	p.members()
+	if p.members(); len(p.steps) > before {
+		p.bulk = bulkSteps
+	}
 	if v.opened() {
 		p.volumes()
 	}

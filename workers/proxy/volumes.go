@@ -150,17 +150,19 @@ func (p *planner) keep(v desired.Volume, have []events.Segment) {
 		p.ready = append(p.ready, v.Volume)
 		return
 	}
+	if fills(v) && v.Keep == 0 && len(have) > 0 { // LVM adds segments one by one: a record that was cut off says nothing of what was filled
+		p.book(stepDrop, v, total(have))
+		return
+	}
 	clean := max(total(have), v.Keep) // those hold data, or are zeroed
 	fill := fills(v) && clean == 0
 	golden := p.golden(v)
 	if fill && !p.mayFill(v, golden) {
 		return
 	}
-	p.zero(v, "new", clean)
-	if fill {
-		p.fill(v, golden)
+	if p.zero(v, "new", clean) && (!fill || p.fill(v, golden)) {
+		p.book(stepExtend, v, total(have))
 	}
-	p.book(stepExtend, v, total(have))
 }
 
 // wipe: a volume that is deleted. Its record goes last: while it is there, the extents are not wiped.
@@ -169,8 +171,9 @@ func (p *planner) wipe(v desired.Volume, have []events.Segment) {
 		p.wiped = append(p.wiped, v.Volume) // it was wiped, or never handed out
 		return
 	}
-	p.zero(v, "wiped", 0)
-	p.book(stepDrop, v, total(have))
+	if p.zero(v, "wiped", 0) {
+		p.book(stepDrop, v, total(have))
+	}
 }
 
 // progressKey names what is being zeroed.
@@ -178,13 +181,17 @@ func progressKey(array events.ArrayID, v events.VolumeID, what string) string {
 	return string(array) + "/" + string(v) + "/" + what
 }
 
-// zero plans the zeroing of a volume, without its first extents, in steps. Those that this process has done are not done again.
-func (p *planner) zero(v desired.Volume, what string, from int) {
+// zero plans the zeroing of a volume, without its first extents, in steps, and says whether that is all of it. Those that this process has done
+// are not done again.
+func (p *planner) zero(v desired.Volume, what string, from int) (all bool) {
 	key := progressKey(p.v.id, v.Volume, what)
 	done := max(from, p.seen.Zeroed[key])
 	each := max(1, zeroStep>>20/p.v.wish.ExtentMiB)
 	for _, s := range after(v.Segments, done) {
 		for s.Count > 0 {
+			if !p.mayMove() {
+				return false
+			}
 			n := min(each, s.Count)
 			r := p.run(events.Segment{Start: s.Start, Count: n})
 			done += n
@@ -193,6 +200,7 @@ func (p *planner) zero(v desired.Volume, what string, from int) {
 			s.Start, s.Count = s.Start+n, s.Count-n
 		}
 	}
+	return true
 }
 
 // run gives the bytes of extents on the front.
@@ -204,7 +212,11 @@ func (p *planner) run(s events.Segment) Run {
 // book changes the record of a volume that has so many extents.
 func (p *planner) book(kind string, v desired.Volume, have int) {
 	if kind == stepDrop {
-		p.do(kind, "volume "+string(v.Volume)+" is wiped", "volume", string(v.Volume))
+		why := " is wiped"
+		if v.Want == desired.There {
+			why = " has a record that was cut off"
+		}
+		p.do(kind, "volume "+string(v.Volume)+why, "volume", string(v.Volume))
 		return
 	}
 	body, err := json.Marshal(after(v.Segments, have))

@@ -345,7 +345,18 @@ func (w records) Init(_ context.Context, id events.ArrayID, _ string, start, ext
 	})
 }
 
+// Extend adds segment by segment, as LVM does: it can be cut off between any two.
 func (w records) Extend(_ context.Context, id events.ArrayID, _ string, v events.VolumeID, have int, more []events.Segment) error {
+	for _, s := range more {
+		if err := w.extend(id, v, have, []events.Segment{s}); err != nil {
+			return err
+		}
+		have += s.Count
+	}
+	return nil
+}
+
+func (w records) extend(id events.ArrayID, v events.VolumeID, have int, more []events.Segment) error {
 	return w.act("extend "+string(v), func() error {
 		if err := w.alive(string(id)); err != nil {
 			return err
