@@ -55,6 +55,9 @@ func TestI4AddressesAreGivenOnce(t *testing.T) {
 	w.refused(w.do("nic.create", CreateNIC{VM: w.vm("a"), Network: w.network("back"), MAC: two.MAC}), events.CodeConflict, "")
 	w.refused(w.do("nic.create", CreateNIC{VM: w.vm("a"), Network: w.network("back"), MAC: "52:54:00:00:00:01"}), events.CodeConflict, "") // h1's
 	w.refused(w.do("nic.create", CreateNIC{VM: w.vm("a"), Network: w.network("back"), Slot: events.SlotNIC0}), events.CodeConflict, "")
+	for _, hosts := range []string{"00:00:00:00:00:00", "fe:ff:ff:ff:ff:ff", "02:ce:00:00:10:00"} {
+		w.refused(w.do("nic.create", CreateNIC{VM: w.vm("a"), Network: w.network("back"), MAC: hosts}), events.CodeConflict, "")
+	}
 	for _, no := range []string{"10.0.0.0", "10.0.0.1", "10.0.0.255", "10.0.1.2", "fd00::2", "10.0.0.300"} {
 		w.refused(w.do("nic.create", CreateNIC{VM: w.vm("a"), Network: w.network("back"), Addresses: []string{no}}), events.CodeConflict, "")
 	}
@@ -227,7 +230,7 @@ func BenchmarkAddresses(b *testing.B) {
 	for _, n := range []int{10_000, 100_000, 1_000_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			x := &Subnet{Data: events.SubnetCreated{First: "10.0.0.2"}, prefix: netip.MustParsePrefix("10.0.0.0/8"), last: netip.MustParseAddr("10.255.255.254"),
-				next: netip.MustParseAddr("10.0.0.2"), taken: map[netip.Addr]events.NICID{}}
+				next: netip.MustParseAddr("10.0.0.2"), taken: map[netip.Addr]events.NICID{}, waiting: map[netip.Addr]bool{}}
 			for range n {
 				ip, _ := x.free()
 				x.take(ip, "nic")

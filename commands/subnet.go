@@ -16,7 +16,8 @@ type Subnet struct {
 	prefix   netip.Prefix
 	last     netip.Addr                  // that is given without being asked for
 	taken    map[netip.Addr]events.NICID // "": reserved
-	returned addresses                   // below next, free; the lowest is at the top, and is free
+	returned addresses                   // below next; the lowest is at the top, and is free
+	waiting  map[netip.Addr]bool         // what is in returned
 	next     netip.Addr                  // it and those behind it were never given unless they were asked for; free, or behind last
 }
 
@@ -225,7 +226,7 @@ func (x *Subnet) free() (netip.Addr, bool) {
 func (x *Subnet) take(ip netip.Addr, nic events.NICID) {
 	x.taken[ip] = nic
 	for len(x.returned) > 0 && x.has(x.returned[0]) {
-		heap.Pop(&x.returned)
+		delete(x.waiting, heap.Pop(&x.returned).(netip.Addr))
 	}
 	for x.next.IsValid() && !x.last.Less(x.next) && x.has(x.next) {
 		x.next = x.next.Next()
@@ -238,13 +239,14 @@ func (x *Subnet) has(ip netip.Addr) bool { _, taken := x.taken[ip]; return taken
 func (x *Subnet) give(ip netip.Addr) {
 	delete(x.taken, ip)
 	low := netip.MustParseAddr(x.Data.First)
-	if ip.Less(low) || !x.next.IsValid() || !ip.Less(x.next) {
+	if ip.Less(low) || !x.next.IsValid() || !ip.Less(x.next) || x.waiting[ip] {
 		return
 	}
+	x.waiting[ip] = true
 	heap.Push(&x.returned, ip)
 }
 
-// addresses is a heap of addresses, the lowest first. One that was asked for by name stays in it until it comes to the top, and can be in it twice.
+// addresses is a heap of addresses, the lowest first. One that was asked for by name stays in it until it comes to the top.
 type addresses []netip.Addr
 
 func (a addresses) Len() int           { return len(a) }
@@ -268,7 +270,7 @@ func (s *State) foldSubnet(e events.Event) {
 	case events.SubnetCreated:
 		x = &Subnet{
 			ID: id, Data: data, prefix: netip.MustParsePrefix(data.CIDR), last: netip.MustParseAddr(data.Last), next: netip.MustParseAddr(data.First),
-			taken: map[netip.Addr]events.NICID{},
+			taken: map[netip.Addr]events.NICID{}, waiting: map[netip.Addr]bool{},
 		}
 		s.networks.subnets[id] = x
 		n := s.networks.networks[data.Network]

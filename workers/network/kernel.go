@@ -45,6 +45,10 @@ func at(path string, do func(x inside) error) error {
 		return fmt.Errorf("open namespace %s: %w", path, err)
 	}
 	defer ns.Close()
+	return within(ns, path, do)
+}
+
+func within(ns netns.NsHandle, path string, do func(x inside) error) error {
 	links, err := netlink.NewHandleAt(ns, unix.NETLINK_ROUTE)
 	if err != nil {
 		return fmt.Errorf("open netlink in %s: %w", path, err)
@@ -57,11 +61,18 @@ func at(path string, do func(x inside) error) error {
 	return do(inside{ns, links, rules})
 }
 
+// own is the namespace that the program begins in. It is opened before there is a second thread: afterwards one may be in another for a moment, and
+// what /proc/self says is of the first.
+var own, errOwn = netns.Get()
+
 func (k Kernel) home(do func(x inside) error) error {
-	if k.Home != "" {
+	switch {
+	case k.Home != "":
 		return at(k.Home, do)
+	case errOwn != nil:
+		return fmt.Errorf("open own namespace: %w", errOwn)
 	}
-	return at("/proc/self/ns/net", do)
+	return within(own, "of this machine", do)
 }
 
 // Remove removes the namespace of a network with all that is in it; no error if it is not there.

@@ -22,6 +22,7 @@ type State struct {
 	Neighbours []string // of the bridge: IP@MAC
 	Guard      string   // digest of the tunnel's rules
 	Ports      []PortState
+	Stale      []string // tables of rules of vifs that are not there
 }
 
 // PortState is a vif in the namespace of a network.

@@ -12,6 +12,8 @@ import (
 const (
 	stepMake       = "make"       // namespace and bridge: "mtu", "mac"
 	stepTunnel     = "tunnel"     // anew: "mtu", "local" (empty: none), "list" (addresses of the bridge)
+	stepGuard      = "guard"      // the rules of the tunnel: "list" (addresses of the bridge)
+	stepSweep      = "sweep"      // rules of vifs that are gone
 	stepAddresses  = "addresses"  // of the bridge
 	stepNeighbours = "neighbours" // of the bridge
 	stepSwitch     = "switch"     // forwarding entries of the bridge
@@ -48,6 +50,12 @@ func (w Wish) steps(seen Observed) []workers.Step {
 	}
 	want := w.wanted(seen.Vifs)
 	steps := w.ground(want, have, there)
+	if want.Local != "" && !w.newTunnel(want, have) && have.Guard != want.Guard {
+		steps = append(steps, w.step(stepGuard, "its servers have other addresses, or somebody has changed them", "list", words(want.Addresses)))
+	}
+	if len(have.Stale) > 0 {
+		steps = append(steps, w.step(stepSweep, "rules of vifs that are gone: "+words(have.Stale)))
+	}
 	if words(have.Addresses) != words(want.Addresses) {
 		steps = append(steps, w.step(stepAddresses, "of its subnets", "list", words(want.Addresses)))
 	}
@@ -87,7 +95,7 @@ func (w Wish) ground(want, have State, there bool) []workers.Step {
 }
 
 func (w Wish) newTunnel(want, have State) bool {
-	return have.Local != want.Local || want.Local != "" && (have.Guard != want.Guard || have.MTU != want.MTU || !have.Up)
+	return have.Local != want.Local || want.Local != "" && (have.MTU != want.MTU || !have.Up)
 }
 
 // plugs joins the vifs of known NICs, and shuts others.

@@ -7,21 +7,14 @@ import (
 
 	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // Plug joins a vif to its network: moves it there, puts its rules before it, makes it a port and only then sets it up. It may be repeated,
-// also by two at once. mtu is in bytes. No error if the device is gone.
+// also by two at once. mtu is in bytes. ErrNoDevice if it is nowhere.
 func (k Kernel) Plug(v Vif, mtu int) error {
 	return k.in(v.VNI, func(x inside) error {
-		l, err := x.links.LinkByName(v.Device)
-		if errors.As(err, &netlink.LinkNotFoundError{}) {
-			if err = k.fetch(v.Device, x); err == nil {
-				l, err = x.links.LinkByName(v.Device)
-			}
-		}
-		if errors.As(err, &netlink.LinkNotFoundError{}) {
-			return nil
-		}
+		l, err := k.bring(x, v.Device)
 		if err != nil {
 			return fmt.Errorf("find %s: %w", v.Device, err)
 		}
@@ -39,6 +32,25 @@ func (k Kernel) Plug(v Vif, mtu int) error {
 		}
 		return nil
 	})
+}
+
+// ErrNoDevice says that a vif is neither in its network nor where xen-netback makes it.
+var ErrNoDevice = errors.New("there is no such device")
+
+// bring gives a vif in the namespace of its network, and moves it there if it is not. Somebody else may do so at the same moment.
+func (k Kernel) bring(x inside, device string) (netlink.Link, error) {
+	var err error
+	for range 3 {
+		var l netlink.Link
+		if l, err = x.links.LinkByName(device); !errors.As(err, &netlink.LinkNotFoundError{}) {
+			return l, err
+		}
+		err = k.fetch(device, x)
+		if err != nil && !errors.As(err, &netlink.LinkNotFoundError{}) && !errors.Is(err, unix.ENODEV) {
+			return nil, err
+		}
+	}
+	return nil, errors.Join(ErrNoDevice, err)
 }
 
 // MTU gives the size of the largest packet on a network that stands, in bytes.
@@ -72,6 +84,30 @@ func (k Kernel) fetch(device string, to inside) error {
 		}
 		if err := errors.Join(h.links.LinkSetDown(l), h.links.LinkSetNsFd(l, int(to.ns))); err != nil {
 			return fmt.Errorf("move %s: %w", device, err)
+		}
+		return nil
+	})
+}
+
+// Guard puts the rules of a tunnel in the place of those that are there.
+func (k Kernel) Guard(vni int, servers []string) error {
+	return k.in(vni, func(x inside) error {
+		return guard(x.rules, Tunnel, tunnelRules(vni, servers), nftables.ChainPolicyAccept)
+	})
+}
+
+// Sweep removes the rules of vifs that are gone.
+func (k Kernel) Sweep(vni int) error {
+	s, err := k.State(vni)
+	if err != nil {
+		return err
+	}
+	return k.in(vni, func(x inside) error {
+		for _, name := range s.Stale {
+			x.rules.DelTable(table(name))
+		}
+		if err := x.rules.Flush(); err != nil {
+			return fmt.Errorf("remove rules of %s: %w", words(s.Stale), err)
 		}
 		return nil
 	})
@@ -154,6 +190,12 @@ func (x inside) read(s *State, all []netlink.Link, rules map[string]string) erro
 			}
 		}
 	}
+	for name := range rules {
+		if isVif(name) && find(all, name) == nil {
+			s.Stale = append(s.Stale, name)
+		}
+	}
+	slices.Sort(s.Stale)
 	var err error
 	if s.Addresses, err = x.addresses(br); err != nil {
 		return err

@@ -133,6 +133,7 @@ func ipv4Rules(four []string) []rule {
 	out := []rule{
 		drop(v4, match{base: atPacket, offset: 0, mask: 0x0f, value: "\x05", not: true}, isNot(atPacket, 9, igmp)),
 		drop(v4, is(atPacket, 9, udp), firstPart, is(atPacket, 7, "\x00"), is(atPacket, 20, "\x00\x43")),
+		drop(v4, is(atPacket, 9, udp), firstPart, is(atPacket, 7, "\x00"), is(atPacket, 22, "\x00\x44")), // clients look at that alone
 		// a client that has no address yet
 		accept(v4, is(atPacket, 12, "\x00\x00\x00\x00\xff\xff\xff\xff"), is(atPacket, 9, udp), is(atPacket, 20, "\x00\x44\x00\x43")),
 	}
@@ -155,7 +156,9 @@ func ipv6Rules(mac string, own []string) []rule {
 		drop(v6, next("\x00"), match{base: atPacket, offset: 24, value: reports.value, not: true}),
 		drop(v6, next("\x2c"), isNot(atPacket, 40, udp), isNot(atPacket, 40, "\x06")),
 		drop(v6, next(udp), is(atPacket, 40, "\x02\x23")),
+		drop(v6, next(udp), is(atPacket, 42, "\x02\x22")),
 		drop(v6, next("\x2c"), is(atPacket, 40, udp), is(atPacket, 42, "\x00"), match{base: atPacket, offset: 43, mask: 0xf8, value: "\x00"}, is(atPacket, 48, "\x02\x23")),
+		drop(v6, next("\x2c"), is(atPacket, 40, udp), is(atPacket, 42, "\x00"), match{base: atPacket, offset: 43, mask: 0xf8, value: "\x00"}, is(atPacket, 50, "\x02\x22")),
 		accept(v6, next("\x00"), is(atPacket, 8, any6)), // reports, as all others are dropped
 	}
 	for _, from := range append(own[:len(own):len(own)], any6) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strconv"
 	"strings"
@@ -24,6 +25,8 @@ type Edges interface {
 	State(vni int) (State, error)
 
 	Make(vni, mtu int, mac string) error
+	Guard(vni int, servers []string) error
+	Sweep(vni int) error
 	Tunnel(vni, mtu int, local string, servers []string) error
 	SetAddresses(vni int, want []string) error
 	SetNeighbours(vni int, want []string) error
@@ -74,9 +77,14 @@ func (w *Worker) Observe(ctx context.Context) (Observed, error) {
 	}
 	o := Observed{Nets: map[int]State{}}
 	for _, vni := range vnis {
-		if o.Nets[vni], err = e.State(vni); err != nil {
+		s, err := e.State(vni)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // it was removed just now
+		}
+		if err != nil {
 			return Observed{}, err
 		}
+		o.Nets[vni] = s
 	}
 	if o.Home, err = e.Vifs(); err != nil {
 		return Observed{}, err
@@ -133,8 +141,7 @@ func (w *Worker) Plan(docs []desired.Document, seen Observed) []workers.Plan {
 // standsAs says whether a guest could be plugged in: its frames would go nowhere else, and its servers can be reached.
 func (w Wish) standsAs(have State) bool {
 	want := w.wanted(nil)
-	return have.Up && have.MAC == want.MAC && have.MTU == want.MTU && have.Local == want.Local && (want.Local == "" || have.Guard == want.Guard) &&
-		words(have.Addresses) == words(want.Addresses)
+	return have.Up && have.MAC == want.MAC && have.MTU == want.MTU && have.Local == want.Local && (want.Local == "" || have.Guard != "")
 }
 
 // Standing gives the documents of the networks that stood at the last look, by identifier.
@@ -214,6 +221,10 @@ func (w *Worker) Apply(_ context.Context, s workers.Step) error {
 		return e.SetSwitch(vni, list)
 	case stepRemotes:
 		return e.SetRemotes(vni, list)
+	case stepGuard:
+		return e.Guard(vni, list)
+	case stepSweep:
+		return e.Sweep(vni)
 	case stepRemove:
 		return e.Remove(vni)
 	}
@@ -242,5 +253,9 @@ func (w *Worker) port(s workers.Step) error {
 	if err != nil {
 		return workers.Permanent(fmt.Errorf("read MTU of vif %s: %w", s.Target, err))
 	}
-	return w.edges().Plug(Vif{Device: s.Target, VNI: vni, MAC: s.Params["mac"], Addresses: strings.Fields(s.Params["addresses"])}, mtu)
+	err = w.edges().Plug(Vif{Device: s.Target, VNI: vni, MAC: s.Params["mac"], Addresses: strings.Fields(s.Params["addresses"])}, mtu)
+	if errors.Is(err, ErrNoDevice) {
+		return nil // its domain has ended
+	}
+	return err
 }
