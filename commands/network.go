@@ -88,7 +88,7 @@ func decideCreateNetwork(d *decision, a CreateNetwork) error {
 	case a.MTU == 0:
 		a.MTU = most
 	case a.MTU > most:
-		return reject(events.CodeConflict, "an MTU of %d bytes does not fit: packets of the underlay %q have room for %d", a.MTU, f.Data.Name, most)
+		return reject(events.CodeConflict, "an MTU of %d bytes does not fit: packets of the underlay have room for %d", a.MTU, most)
 	case a.MTU < leastMTU:
 		return reject(events.CodeConflict, "an MTU of %d bytes is less than %d", a.MTU, leastMTU)
 	}
@@ -103,6 +103,9 @@ func decideCreateNetwork(d *decision, a CreateNetwork) error {
 // underlay finds the fabric that a network lies on.
 func (d *decision) underlay(id events.FabricID) (*Fabric, error) {
 	if id != "" {
+		if d.user != nil && d.user.Account != "" {
+			return nil, reject(events.CodeForbidden, "the fabric is chosen by operators of the platform: leave it out")
+		}
 		f, err := d.fabric(id)
 		if err == nil && f.Data.Transport != events.TransportVXLAN {
 			err = reject(events.CodeConflict, "fabric %q speaks %s: networks need one of transport %s", f.Data.Name, f.Data.Transport, events.TransportVXLAN)

@@ -169,6 +169,7 @@ func TestI9NetworksOfOthers(t *testing.T) {
 	} {
 		w.refused(w.as("eve", verb, args), events.CodeNotFound, "")
 	}
+	w.refused(w.as("eve", "network.create", CreateNetwork{Account: w.account("rival"), Name: "back", Fabric: events.FabricID(w.ids["wire"])}), events.CodeForbidden, "")
 	w.id("evil", w.must(w.as("eve", "network.create", CreateNetwork{Account: w.account("rival"), Name: "back"})))
 	w.must(w.as("eve", "subnet.create", CreateSubnet{Network: w.network("evil"), Name: "back4", CIDR: "10.0.0.0/24"}))
 	w.id("v", w.must(w.as("eve", "vm.create", CreateVM{Account: w.account("rival"), Name: "v", Type: "pv", MemoryMiB: 64, Template: events.TemplateID(w.ids["tiny"]), Network: w.network("evil")})))

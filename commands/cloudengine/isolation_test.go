@@ -328,6 +328,11 @@ func (c *cloud) furnish() map[string]string {
 	}
 	host := c.machine("omega-host")
 	ids["MachineID"] = string(host.id)
+	wire := c.do(events.KindFabric, "create", map[string]any{"name": "omega-wire", "transport": "vxlan", "subnet": "10.9.1.0/24"}).ID
+	c.do(events.KindFabric, "join", map[string]any{"fabric": wire, "machine": host.id, "mac": "52:54:00:00:0b:01"})
+	network := add("NetworkID", c.do(events.KindNetwork, "create", map[string]any{"name": "alpha-net", "account": account}))
+	add("SubnetID", c.do(events.KindSubnet, "create", map[string]any{"name": "alpha-subnet", "network": network, "cidr": "10.0.0.0/24"}))
+	add("NICID", c.do(events.KindNIC, "create", map[string]any{"vm": ids["VMID"], "network": network}))
 	pair, boot := newPair(c.t), uuid.NewString()
 	if answer, err := host.enrol(host.file.Token, boot, pair); err != nil || answer.Outcome.Status != events.Accepted {
 		c.t.Fatalf("enrol: %+v, %v", answer.Outcome, err)
@@ -401,7 +406,7 @@ func hostileArgs(t *testing.T, typ reflect.Type, ids map[string]string) json.Raw
 		case known:
 			f.SetString(id)
 		case f.Kind() == reflect.String:
-			f.SetString(map[string]string{"name": "stolen", "type": "kernel", "cmdline": ""}[name])
+			f.SetString(map[string]string{"name": "stolen", "type": "kernel", "cmdline": "", "cidr": "10.66.0.0/24", "address": "10.0.0.9"}[name])
 		case f.Kind() == reflect.Int && strings.Contains(name, "mib"):
 			f.SetInt(64)
 		case f.Kind() == reflect.Int && name == "vcpus":
@@ -422,7 +427,7 @@ func hostileArgs(t *testing.T, typ reflect.Type, ids map[string]string) json.Raw
 
 func (c *cloud) tryReads(m *client.Client, ids map[string]string) {
 	c.t.Helper()
-	refs := []string{"alpha-acct", "alpha-ann", "alpha-tmpl", "alpha-vm", "omega-host", "alpha-", "%", "_", "' OR 1=1 -- "}
+	refs := []string{"alpha-acct", "alpha-ann", "alpha-tmpl", "alpha-vm", "alpha-net", "alpha-vm-eth0", "omega-host", "alpha-", "%", "_", "' OR 1=1 -- "}
 	for _, id := range ids {
 		refs = append(refs, id, id[:8], id+".1.1")
 	}
@@ -445,7 +450,8 @@ func (c *cloud) tryReads(m *client.Client, ids map[string]string) {
 func (c *cloud) tryLog(m *client.Client, ids map[string]string) {
 	c.t.Helper()
 	read := "read." + m.Actor() + ".log."
-	kinds := map[string]events.Kind{"AccountID": events.KindAccount, "UserID": events.KindUser, "TemplateID": events.KindTemplate, "VMID": events.KindVM, "MachineID": events.KindMachine}
+	kinds := map[string]events.Kind{"AccountID": events.KindAccount, "UserID": events.KindUser, "TemplateID": events.KindTemplate, "VMID": events.KindVM, "MachineID": events.KindMachine,
+		"NetworkID": events.KindNetwork, "SubnetID": events.KindSubnet, "NICID": events.KindNIC}
 	for typ, kind := range kinds {
 		for _, verb := range []string{"history", "why", "diff", "watch"} {
 			c.ask(m, read+verb, map[string]any{"kind": kind, "id": ids[typ]})
