@@ -15,6 +15,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"cloudengine/workers/netspace"
 )
 
 // NamespacePath is the file that holds the rack's network namespace while it is up.
@@ -22,40 +24,7 @@ func (r *Rack) NamespacePath() string { return filepath.Join("/run/netns", r.cfg
 
 // Inside calls f on a thread that is in the rack's namespace. The thread is never used again, so
 // nothing else of this process can end up inside. Sockets that f makes stay inside for good.
-func (r *Rack) Inside(f func() error) error {
-	done := make(chan error, 1)
-	go onOwnThread(func() { done <- r.enter(f) })
-	return <-done
-}
-
-// onOwnThread calls f on a thread that ends with it. It is never the process's first thread: that one cannot end, and with it in
-// the namespace the whole process would count as inside, and be ended by Down.
-func onOwnThread(f func()) {
-	runtime.LockOSThread()
-	if unix.Gettid() != unix.Getpid() {
-		f() // never unlocked: the thread ends with this goroutine
-		return
-	}
-	done := make(chan struct{})
-	go func() { // the first thread is held meanwhile, so this is another
-		defer close(done)
-		onOwnThread(f)
-	}()
-	<-done
-	runtime.UnlockOSThread()
-}
-
-func (r *Rack) enter(f func() error) error {
-	ns, err := netns.GetFromPath(r.NamespacePath())
-	if err != nil {
-		return fmt.Errorf("open namespace %s: %w", r.cfg.Namespace, err)
-	}
-	defer ns.Close()
-	if err := netns.Set(ns); err != nil {
-		return fmt.Errorf("enter namespace %s: %w", r.cfg.Namespace, err)
-	}
-	return f()
-}
+func (r *Rack) Inside(f func() error) error { return netspace.Inside(r.NamespacePath(), f) }
 
 // Start starts a command inside the rack's namespace, as exec.Cmd.Start does. Do not set
 // Pdeathsig: the thread that starts it ends at once.
