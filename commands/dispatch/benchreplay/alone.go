@@ -86,7 +86,7 @@ func divide(ctx context.Context, from, to *broker.Server) error {
 		for i, d := range e.Decisions {
 			b := single(e, i, d, prev)
 			prev = events.Digest(b)
-			if _, err := outJS.PublishAsync(events.SubjectEvents, b); err != nil {
+			if _, err := outJS.PublishAsync(events.SubjectEvents, b, patient); err != nil {
 				return fmt.Errorf("publish block: %w", err)
 			}
 		}
@@ -104,6 +104,9 @@ func divide(ctx context.Context, from, to *broker.Server) error {
 		return ctx.Err()
 	}
 }
+
+// patient waits for a place among the blocks on the way: the library gives up after 200 ms, which a busy disk takes.
+var patient = jetstream.WithStallWait(time.Minute)
 
 func single(e *events.Envelope, i int, decision []byte, prev string) []byte {
 	var b bytes.Buffer

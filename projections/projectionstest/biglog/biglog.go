@@ -101,6 +101,9 @@ func fill(ctx context.Context, srv *broker.Server, decisions int) error {
 	return nil
 }
 
+// patient waits for a place among the blocks on the way: the library gives up after 200 ms, which a busy disk takes.
+var patient = jetstream.WithStallWait(time.Minute)
+
 // publish sends decisions in blocks, and gives the position after them.
 func publish(js jetstream.JetStream, at events.Position, all []events.Recorded, choose func(int) int) (events.Position, error) {
 	for len(all) > 0 {
@@ -116,7 +119,7 @@ func publish(js jetstream.JetStream, at events.Position, all []events.Recorded, 
 		if at, err = at.Next(at.Seq+1, b, events.Digest(payload)); err != nil {
 			return at, err
 		}
-		if _, err := js.PublishAsync(events.SubjectEvents, payload); err != nil {
+		if _, err := js.PublishAsync(events.SubjectEvents, payload, patient); err != nil {
 			return at, fmt.Errorf("publish block: %w", err)
 		}
 		all = all[n:]
