@@ -30,6 +30,7 @@ func TestSoakStorage(t *testing.T) {
 		t.Run("frozen", proxyFrozen)
 		t.Run("cut", proxyCutOffFromUs)
 		t.Run("fenced", proxyFencedOff)
+		t.Run("reset", nodeRebootedInTakeover)
 		t.Run("fence", fencedByHand)
 		t.Run("both", bothProxiesDied)
 		t.Run("agents", storageAgentsKilled)

@@ -73,3 +73,46 @@ func fencedByHand(t *testing.T) {
 	}
 	stalled(t, "proxy that serves, fenced off", before, 40)
 }
+
+// nodeRebootedInTakeover resets a storage node as soon as the legs of a proxy that hangs, and is not proven off, are being closed. What the
+// node had not said before is said by its new boot, which exports nothing until it is told to; the array is whole with both copies then.
+func nodeRebootedInTakeover(t *testing.T) {
+	const node = "node1"
+	hung, before, last := arrayWhole(t, ""), writing(t, 1), lastFact(t)
+	boot := text(row(t, events.KindMachine, node), "boot")
+	if err := shared.CutBMC(hung); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = shared.RestoreBMC(hung) }) // may be done twice
+	if err := shared.Freeze(hung); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = shared.Thaw(hung) }) // as this
+	eventually(t, 5*time.Minute, "the legs are being closed", func() (bool, string) {
+		facts := factsSince(t, last)
+		return slices.Contains(facts, events.ArrayFencingBegan{}.EventType()), fmt.Sprint(facts)
+	})
+	began := time.Now()
+	if err := shared.Reset(t.Context(), node); err != nil {
+		t.Fatal(err)
+	}
+	done(t, theChain(t).TakenOver(t.Context(), hung))
+	t.Logf("the array was taken over %.0f s after a storage node was reset in the middle", time.Since(began).Seconds())
+	next := arrayWhole(t, "")
+	if now := text(row(t, events.KindMachine, node), "boot"); now == boot {
+		t.Errorf("%s was reset, and is in the same boot %s", node, boot)
+	}
+	lost := stalled(t, "storage node reset while a proxy was fenced off", before, 20)
+	if err := shared.Thaw(hung); err != nil {
+		t.Fatal(err)
+	}
+	if err := shared.RestoreBMC(hung); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 5*time.Minute, hung+" has given the array up", func() (bool, string) {
+		a, m := row(t, events.KindArray, sanArray), row(t, events.KindMachine, hung)
+		return a["fenced_off"] == nil && text(m, "state") == "up", fmt.Sprint(a, m)
+	})
+	stalled(t, "the proxy that was fenced off woke", lost, 60)
+	arrayWhole(t, next)
+}
