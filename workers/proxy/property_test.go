@@ -203,6 +203,7 @@ func (p *plane) fencedOff() {
 	}
 	p.want, p.epoch, p.given = desired.Standby, p.epoch+1, false
 	p.otherOwner()
+	p.w.fail = nil // an export whose state cannot be changed stays as it is
 	if _, err := p.pass(); err == nil && p.w.exports[arrayID].State == proxy.ExportActive {
 		p.w.complain("the export is active, and another owner has the legs")
 	}

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"cloudengine/events"
+	"cloudengine/events/desired"
 	"cloudengine/workers/dm"
 	"cloudengine/workers/md"
 	"cloudengine/workers/proxy"
@@ -52,8 +53,11 @@ type world struct {
 	mayZero     func(id events.ArrayID, extent int) string
 	wrong       []string
 
-	file  string // what the bytes of the array are kept in; empty: they are not
-	fetch proxy.Fetch
+	file string // what the bytes of the array are kept in; empty: they are not
+
+	mapped []byte           // that file, outside of what the race detector looks at
+	theirs []desired.Volume // whose extents may be written, with a file
+	fetch  proxy.Fetch
 
 	checks, ended int // checks that md began, and that it did to their end
 
