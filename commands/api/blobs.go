@@ -13,9 +13,8 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"cloudengine/commands/api/wire"
+	"cloudengine/commands/filesystem"
 )
 
 // ErrRoom says that the server's disk has no room for a blob.
@@ -132,12 +131,12 @@ const fullest = 0.88
 
 // roomOnDisk refuses what would fill the disk.
 func (b *Blobs) roomOnDisk(more int64) error {
-	var st unix.Statfs_t
-	if err := unix.Statfs(b.dir, &st); err != nil || st.Blocks == 0 {
+	room, err := filesystem.RoomOf(b.dir)
+	if err != nil {
 		return nil // it is not known; what does not fit is refused by the disk
 	}
-	size, free := int64(st.Blocks)*st.Bsize, int64(st.Bavail)*st.Bsize
-	if least := int64(float64(size) * (1 - fullest)); free-more < least {
+	free := room.Free
+	if least := int64(float64(room.Size()) * (1 - fullest)); free-more < least {
 		return fmt.Errorf("%w: %d MiB more would leave less than %d MiB of the server's disk, which it needs for itself; %d MiB are free", ErrRoom, more>>20, least>>20, free>>20)
 	}
 	return nil

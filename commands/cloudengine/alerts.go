@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"cloudengine/commands/api"
+	"cloudengine/commands/filesystem"
 	"cloudengine/events/feed"
 	"cloudengine/events/feed/alerts"
 	"cloudengine/projections/follow"
@@ -18,7 +19,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/pflag"
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
 )
 
 // alertOptions say who is told of alerts.
@@ -171,11 +171,11 @@ func (s *server) lags() alerts.Measure {
 }
 
 func (s *server) measureDisk(context.Context) ([]alerts.Level, error) {
-	var st unix.Statfs_t
-	if err := unix.Statfs(s.opts.data, &st); err != nil || st.Blocks == 0 {
-		return nil, fmt.Errorf("measure disk of %s: %w", s.opts.data, err)
+	room, err := filesystem.RoomOf(s.opts.data)
+	if err != nil {
+		return nil, err
 	}
-	return alerts.DiskLevels(s.opts.name, float64(st.Blocks-st.Bavail)/float64(st.Blocks)), nil
+	return alerts.DiskLevels(s.opts.name, room.Share()), nil
 }
 
 // measureParked counts what could not be applied to the read models, and what handlers on FEED could not handle.

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"cloudengine/commands/filesystem"
 )
 
 // Bounds of the checks of the disk.
@@ -108,12 +110,12 @@ func isSecret(rel string) bool {
 }
 
 func checkSpace(_ context.Context, o serveOptions) []finding {
-	var st unix.Statfs_t
 	dir := existing(o.data)
-	if err := unix.Statfs(dir, &st); err != nil || st.Blocks == 0 {
-		return doubt("see df "+dir, "the disk of %s does not tell how full it is: %v", dir, err)
+	room, err := filesystem.RoomOf(dir)
+	if err != nil {
+		return doubt("see df "+dir, "%v", err)
 	}
-	free, used := st.Bavail*uint64(st.Bsize), float64(st.Blocks-st.Bavail)/float64(st.Blocks)
+	free, used := room.Free, room.Share()
 	text := fmt.Sprintf("%.1f GiB free, %.0f %% used", float64(free)/(1<<30), 100*used)
 	const mend = "make room, or name a directory on another disk with --data"
 	switch {

@@ -6,10 +6,10 @@ import (
 	"time"
 
 	"cloudengine/commands/dispatch/plane"
+	"cloudengine/commands/filesystem"
 	"cloudengine/projections/moment"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 )
 
 // snapshotPause is how often the log is looked at for a snapshot that is due.
@@ -20,11 +20,11 @@ const snapshotRoom = 0.85
 
 // usedOf tells how much of a directory's file system is used, 0 to 1; 0 if that cannot be told.
 func usedOf(dir string) float64 {
-	var st unix.Statfs_t
-	if err := unix.Statfs(dir, &st); err != nil || st.Blocks == 0 {
+	room, err := filesystem.RoomOf(dir)
+	if err != nil {
 		return 0
 	}
-	return float64(st.Blocks-st.Bavail) / float64(st.Blocks)
+	return room.Share()
 }
 
 // openPast opens the snapshots, and lets reads name a moment.

@@ -12,13 +12,13 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"cloudengine/commands/dispatch"
+	"cloudengine/commands/filesystem"
 	"cloudengine/events"
 	"cloudengine/events/broker"
 	"cloudengine/events/journal"
@@ -145,9 +145,8 @@ func (p *Plane) watchDisk(ctx context.Context, dir string) {
 	defer tick.Stop()
 	sick, wasFull := 0, false // a server of several may also be unwell while it catches up
 	for {
-		var st syscall.Statfs_t
-		if err := syscall.Statfs(dir, &st); err == nil && st.Blocks > 0 {
-			p.full.Store(float64(st.Blocks-st.Bavail)/float64(st.Blocks) > diskFull)
+		if room, err := filesystem.RoomOf(dir); err == nil {
+			p.full.Store(room.Share() > diskFull)
 		}
 		wasFull = wasFull || p.full.Load()
 		if err := p.Bus.Health(); err == nil || p.full.Load() || !wasFull {
