@@ -47,7 +47,9 @@ func newHook(t *testing.T) *hook {
 			w.WriteHeader(http.StatusBadGateway)
 			return
 		}
-		h.came[m.Alert.Rule+" "+id]++
+		if m.Alert.Rule != "disk" { // that of the machine which runs the test may be full
+			h.came[m.Alert.Rule+" "+id]++
+		}
 	}))
 	t.Cleanup(h.Close)
 	return h
@@ -116,7 +118,7 @@ func (l *alertLab) listed() (out []alerts.Record) {
 	if err := json.Unmarshal([]byte(l.must("alert", "ls", "--all", "-o", "json")), &out); err != nil {
 		l.t.Fatal(err)
 	}
-	return slices.DeleteFunc(out, func(r alerts.Record) bool { return r.Rule == "disk" }) // that of the machine which runs the test may be full
+	return slices.DeleteFunc(out, func(r alerts.Record) bool { return r.Rule == "disk" }) // as above
 }
 
 // TestAlertsOutliveKills: an alert is raised while its receiver is away, the server is killed, twice, and the receiver hears of the raise
