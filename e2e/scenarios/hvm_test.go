@@ -48,7 +48,7 @@ func TestHVM(t *testing.T) {
 	must(t, "template", "import", "machine", "--kernel", built("guest/vmlinuz"), "--ramdisk", built("guest/guest.img"),
 		"--cmdline", machineArgs, "--min-ram", "96MiB")
 	must(t, "vm", "create", "emu", "--account", "demo", "--template", "machine", "--type", "hvm", "--ram", "128MiB", "--vcpus", "1",
-		"--cmdline", machineArgs+" ce.after=90:reboot")
+		"--cmdline", machineArgs+" ce.after=60:reboot")
 	must(t, "vm", "start", "emu", "--host", host, "--wait", "--timeout", "5m")
 	first := one(t, host, "emu")
 	if first.MemoryMiB != 128 {

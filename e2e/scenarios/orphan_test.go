@@ -57,7 +57,7 @@ func TestOrphans(t *testing.T) {
 	logOnFailure(t, host)
 	guest(t, "heir", events.TypePV)
 	must(t, "vm", "create", "other", "--account", "demo", "--template", "guest", "--ram", "160MiB", "--vcpus", "1")
-	makeByHand(t, host, "byhand1", adopted, "ce.after=120:reboot")
+	makeByHand(t, host, "byhand1", adopted, "ce.after=75:reboot")
 	makeByHand(t, host, "byhand2", unwanted, "")
 	eventually(t, time.Minute, "listed", func() (bool, string) {
 		all := orphans(t)
