@@ -18,7 +18,7 @@ const (
 	stepNeighbours = "neighbours" // of the bridge
 	stepSwitch     = "switch"     // forwarding entries of the bridge
 	stepRemotes    = "remotes"    // forwarding entries of the tunnel
-	stepPlug       = "plug"       // "vni", "mac", "addresses", "mtu"
+	stepPlug       = "plug"       // "vni", "mac", "addresses", "mtu", "limits"
 	stepShut       = "shut"       // "vni": set it down
 	stepRemove     = "remove"     // namespace, with all that is in it
 	stepRefuse     = "refuse"     // "reason"
@@ -103,11 +103,12 @@ func (w Wish) plugs(want, have State, seen Observed) []workers.Step {
 	var steps []workers.Step
 	for _, v := range seen.Vifs {
 		p, in := have.port(v.Device)
-		if v.VNI != w.VNI || !in && !slices.Contains(seen.Home, v.Device) || in && p.Up && p.Joined && p.MTU == want.MTU && p.Guard == v.guard() {
+		v = w.limited(v)
+		if v.VNI != w.VNI || !in && !slices.Contains(seen.Home, v.Device) || in && v.plugged(p, want.MTU, !have.NoLeaf) {
 			continue
 		}
 		steps = append(steps, workers.Step{Kind: stepPlug, Target: v.Device, Why: "a guest's", Params: map[string]string{
-			"vni": strconv.Itoa(w.VNI), "mac": v.MAC, "addresses": words(v.Addresses), "mtu": strconv.Itoa(want.MTU),
+			"vni": strconv.Itoa(w.VNI), "mac": v.MAC, "addresses": words(v.Addresses), "mtu": strconv.Itoa(want.MTU), "limits": v.Limits.String(),
 		}})
 	}
 	for _, p := range have.Ports {

@@ -40,7 +40,9 @@ const (
 )
 
 // twoHosts has guests a and b on host x, and c on host y.
-func twoHosts(t *testing.T) (*wire, *hostOf, *hostOf) {
+func twoHosts(t *testing.T) (*wire, *hostOf, *hostOf) { return hostsOf(t) }
+
+func hostsOf(t testing.TB) (*wire, *hostOf, *hostOf) {
 	w := newWire(t)
 	x, y := w.host("x", hostX), w.host("y", hostY)
 	x.tell(back(hostX, hostX, hostX, hostY))

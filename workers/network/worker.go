@@ -56,7 +56,7 @@ type Worker struct {
 }
 
 // modules that the kernel cannot load by itself here: there is no modprobe. The checksum comes first and by name: nf_tables asks for it by an alias.
-var modules = []string{"crc32c_generic", "bridge", "vxlan", "nf_tables", "xen-netback"}
+var modules = []string{"crc32c_generic", "bridge", "vxlan", "nf_tables", "nft_limit", "nft_fwd_netdev", "sch_htb", "sch_fq_codel", "xen-netback"}
 
 func (w *Worker) edges() Edges {
 	if w.Edges == nil {
@@ -106,6 +106,9 @@ func (w *Worker) prepare() error {
 		if err := w.Load(m); err != nil {
 			return err
 		}
+	}
+	if err := w.Load("ifb", "numifbs=0"); err != nil { // without parameters it makes two devices that nobody wants
+		return err
 	}
 	w.loaded = true
 	return nil
@@ -253,7 +256,11 @@ func (w *Worker) port(s workers.Step) error {
 	if err != nil {
 		return workers.Permanent(fmt.Errorf("read MTU of vif %s: %w", s.Target, err))
 	}
-	err = w.edges().Plug(Vif{Device: s.Target, VNI: vni, MAC: s.Params["mac"], Addresses: strings.Fields(s.Params["addresses"])}, mtu)
+	limits, err := parseLimits(s.Params["limits"])
+	if err != nil {
+		return workers.Permanent(err)
+	}
+	err = w.edges().Plug(Vif{Device: s.Target, VNI: vni, MAC: s.Params["mac"], Addresses: strings.Fields(s.Params["addresses"]), Limits: &limits}, mtu)
 	if errors.Is(err, ErrNoDevice) {
 		return nil // its domain has ended
 	}
