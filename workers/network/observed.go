@@ -7,6 +7,8 @@ type Observed struct {
 	Nets map[int]State // by VNI: those that have a namespace
 	Vifs []Vif         // of domains, as their backends' nodes in xenstore say, which a guest cannot write
 	Home []string      // vifs that are in no network's namespace yet
+	// Filter says whom the UDP port of tunnels is open to, as filterOf does.
+	Filter string
 }
 
 // State is what is there of a network. Lists are sorted.
@@ -20,6 +22,7 @@ type State struct {
 	Remotes    []string // of the tunnel: MAC@address on the underlay
 	Switch     []string // of the bridge: MAC@port
 	Neighbours []string // of the bridge: IP@MAC
+	Routes     []string // that somebody has added; they are told, and left alone
 	Guard      string   // digest of the tunnel's rules
 	Ports      []PortState
 	Stale      []string // tables of rules, and devices behind which frames wait, of vifs that are not there

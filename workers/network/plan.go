@@ -22,14 +22,19 @@ const (
 	stepShut       = "shut"       // "vni": set it down
 	stepRemove     = "remove"     // namespace, with all that is in it
 	stepRefuse     = "refuse"     // "reason"
+	stepFilter     = "filter"     // of the port of tunnels, of all networks: "want"
 )
 
 // PlanNetworks says what must be done so that what is seen becomes what is wanted. Pure, total, deterministic; one plan per document, sorted. A
 // network that no document is about stays as it is.
 func PlanNetworks(wishes []Wish, seen Observed) []workers.Plan {
 	var plans []workers.Plan
-	for _, w := range wishes {
+	want := filterOf(wishes, seen)
+	for i, w := range wishes {
 		steps := w.steps(seen)
+		if tunnels := slices.ContainsFunc(steps, func(s workers.Step) bool { return s.Kind == stepTunnel }); want != seen.Filter && (i == 0 || tunnels) {
+			steps = append([]workers.Step{w.step(stepFilter, "for the other hosts alone", "want", want)}, steps...)
+		}
 		if len(steps) > 0 {
 			plans = append(plans, workers.Plan{Object: w.object(), Generation: w.Generation, Steps: steps})
 		}

@@ -279,6 +279,9 @@ func (x inside) read(s *State, all []netlink.Link, rules map[string]string, shap
 	if s.Neighbours, err = x.neighbours(br); err != nil {
 		return err
 	}
+	if s.Routes, err = x.routes(); err != nil {
+		return err
+	}
 	if s.Switch, err = x.entries(ports); err != nil {
 		return err
 	}

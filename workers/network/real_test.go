@@ -94,7 +94,7 @@ func TestAGuestThatMovesIsFound(t *testing.T) {
 	}
 	gone := back(hostY, hostX, hostX, hostX)
 	gone.Want = desired.Absent
-	if steps := y.tell(gone); len(steps) != 1 || steps[0].Kind != stepRemove {
+	if steps := y.tell(gone); len(steps) != 3 || steps[1].Kind != stepRemove {
 		t.Fatalf("the host that has no guest any more did %v", steps)
 	}
 	x.guest("c", testVNI, 3, macC, ipC, ip6C)

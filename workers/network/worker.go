@@ -23,6 +23,9 @@ type Edges interface {
 	// Vifs lists the vifs that are in no namespace of a network.
 	Vifs() ([]string, error)
 	State(vni int) (State, error)
+	// Filter says whom the port of tunnels is open to, as filterOf does.
+	Filter() (string, error)
+	SetFilter(want string) error
 
 	Make(vni, mtu int, mac string) error
 	Guard(vni int, servers []string) error
@@ -87,6 +90,9 @@ func (w *Worker) Observe(ctx context.Context) (Observed, error) {
 		o.Nets[vni] = s
 	}
 	if o.Home, err = e.Vifs(); err != nil {
+		return Observed{}, err
+	}
+	if o.Filter, err = e.Filter(); err != nil {
 		return Observed{}, err
 	}
 	if o.Vifs, err = w.Domains(ctx); err != nil {
@@ -193,6 +199,17 @@ func (w *Worker) look(vni int) (bool, <-chan struct{}) {
 	return there, w.news
 }
 
+// Limit gives a vif that is plugged in the limits of its NIC, without waiting for the next look: before its guest runs for the first time.
+func (w *Worker) Limit(vni, domid, id int, mac string, addresses []string) error {
+	w.mu.Lock()
+	wish, there := w.stands[vni]
+	w.mu.Unlock()
+	if !there {
+		return errNotThere
+	}
+	return w.edges().Plug(wish.limited(Vif{Device: Device(domid, id), VNI: vni, MAC: mac, Addresses: addresses}), wish.MTU)
+}
+
 // Name gives the name under which a domain's configuration has a network.
 func (w *Worker) Name(vni int) string { return Namespace(vni) }
 
@@ -207,8 +224,11 @@ func (w *Worker) Apply(_ context.Context, s workers.Step) error {
 		return workers.Permanent(errors.New(s.Params["reason"]))
 	}
 	e := w.edges()
-	if s.Kind == stepPlug || s.Kind == stepShut {
+	switch s.Kind {
+	case stepPlug, stepShut:
 		return w.port(s)
+	case stepFilter:
+		return e.SetFilter(s.Params["want"])
 	}
 	vni, err := strconv.Atoi(s.Target)
 	if err != nil {
