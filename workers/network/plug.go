@@ -261,17 +261,7 @@ func (x inside) read(s *State, all []netlink.Link, rules map[string]string, shap
 			x.tunnelState(s, vx, br, rules[Tunnel])
 		}
 	}
-	for name := range rules {
-		if isVif(name) && find(all, name) == nil {
-			s.Stale = append(s.Stale, name)
-		}
-	}
-	for name := range indexes(all) {
-		if find(all, "vif"+strings.TrimPrefix(name, "ifb")) == nil {
-			s.Stale = append(s.Stale, name)
-		}
-	}
-	slices.Sort(s.Stale)
+	s.Stale = stale(all, rules)
 	var err error
 	if s.Addresses, err = x.addresses(br); err != nil {
 		return err
@@ -289,6 +279,23 @@ func (x inside) read(s *State, all []netlink.Link, rules map[string]string, shap
 		s.Remotes, err = x.remotes(find(all, Tunnel))
 	}
 	return err
+}
+
+// stale gives the rules and queues of vifs that are gone.
+func stale(all []netlink.Link, rules map[string]string) []string {
+	var out []string
+	for name := range rules {
+		if isVif(name) && find(all, name) == nil {
+			out = append(out, name)
+		}
+	}
+	for name := range indexes(all) {
+		if find(all, "vif"+strings.TrimPrefix(name, "ifb")) == nil {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 func (x inside) portState(l, br netlink.Link, all []netlink.Link, rules string, shapers map[string][]string) PortState {

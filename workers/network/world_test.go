@@ -161,6 +161,13 @@ func (x *hostOf) guest(name string, vni, domid int, mac string, addresses ...str
 	if err := x.k.Plug(v, 1450); err != nil {
 		x.w.t.Fatal(err)
 	}
+	x.w.in(name, func(h *netlink.Handle) error { // as DHCP tells it
+		l, err := h.LinkByName("eth0")
+		if err != nil {
+			return err
+		}
+		return h.LinkSetMTU(l, 1450)
+	})
 	for _, a := range addresses {
 		x.w.address(name, "eth0", a+lengthOf(a))
 	}
