@@ -31,6 +31,7 @@ func networkVerbs() map[string]entry {
 		"subnet.reserve": verb(member(events.RoleOperate), decideReserveAddress),
 		"subnet.release": verb(member(events.RoleOperate), decideReleaseAddress),
 		"nic.create":     verb(member(events.RoleOperate), decideCreateNIC),
+		"nic.limit":      verb(user(events.RoleOperate), decideLimitNIC),
 		"nic.delete":     verb(member(events.RoleOperate), decideDeleteNIC),
 	}
 }

@@ -13,8 +13,9 @@ import (
 
 // NIC is a network interface of a VM.
 type NIC struct {
-	ID   events.NICID
-	Data events.NICCreated
+	ID     events.NICID
+	Data   events.NICCreated
+	Limits events.NICLimited
 }
 
 // maxNICs bounds a network: each host on it is told of all its NICs at each change, in one document of about 200 bytes for each.
@@ -236,10 +237,18 @@ type NICRef struct {
 
 func (a NICRef) check() *Rejection { return checkID("nic", string(a.NIC)) }
 
-func decideDeleteNIC(d *decision, a NICRef) error {
-	nic, ok := d.s.networks.nics[a.NIC]
+func (d *decision) nic(id events.NICID) (*NIC, error) {
+	nic, ok := d.s.networks.nics[id]
 	if !ok || !d.owns(nic.Data.Account) {
-		return reject(events.CodeNotFound, "there is no NIC %s", a.NIC)
+		return nil, reject(events.CodeNotFound, "there is no NIC %s", id)
+	}
+	return nic, nil
+}
+
+func decideDeleteNIC(d *decision, a NICRef) error {
+	nic, err := d.nic(a.NIC)
+	if err != nil {
+		return err
 	}
 	if err := d.expect(events.KindNIC, nic.Data.Name); err != nil {
 		return err
@@ -273,6 +282,8 @@ func (s *State) foldNIC(e events.Event) {
 			vm.nics = map[string]*NIC{}
 		}
 		vm.nics[data.Slot] = nic
+	case events.NICLimited:
+		x.nics[id].Limits = data
 	case events.NICDeleted:
 		nic := x.nics[id]
 		delete(x.nics, id)

@@ -84,6 +84,7 @@ var rights = map[string]right{
 	"subnet.reserve":             {events.RoleOperate, true},
 	"subnet.release":             {events.RoleOperate, true},
 	"nic.create":                 {events.RoleOperate, true},
+	"nic.limit":                  {events.RoleOperate, false},
 	"nic.delete":                 {events.RoleOperate, true},
 	"volume.drop_golden":         {},
 	"vm.create":                  {events.RoleOperate, true},

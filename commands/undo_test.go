@@ -72,6 +72,7 @@ func TestUndo(t *testing.T) {
 		"attached, detached since":   {"volume.attach", `{"volume":"` + undoID + `"}`, `{"vm":null}`, `{"vm":null}`, "", "undone already"},
 		"a volume was detached":      {"volume.detach", `{"volume":"` + undoID + `"}`, `{"vm":"` + undoID + `","slot":"xvdb"}`, `{"vm":null}`, "volume.attach", ""},
 		"a volume was limited":       {"volume.limit", `{"volume":"` + undoID + `"}`, `{"read_bps":0}`, `{"read_bps":2097152}`, "volume.limit", ""},
+		"a NIC was limited":          {"nic.limit", `{"nic":"` + undoID + `"}`, `{"in_bps":0}`, `{"in_bps":125000}`, "nic.limit", ""},
 		"limited back since":         {"volume.limit", `{"volume":"` + undoID + `"}`, `{"read_iops":20}`, `{"read_iops":20}`, "", "limits of before"},
 		"a host was cordoned":        {"host.cordon", `{"host":"` + undoID + `"}`, `{"cordoned":false}`, `{"cordoned":true}`, "host.uncordon", ""},
 		"cordoned, uncordoned since": {"host.cordon", `{"host":"` + undoID + `"}`, `{"cordoned":false}`, `{"cordoned":false}`, "", "undone already"},

@@ -13,6 +13,7 @@ var networkInverses = map[string]inverse{
 	"subnet.reserve": undoAddress("release", "it is reserved since then, unless a NIC has it"),
 	"subnet.release": undoAddress("reserve", "it was reserved before, unless a NIC has it"),
 	"nic.create":     created("delete"),
+	"nic.limit":      undoLimits("in_bps", "out_bps"),
 	"nic.delete":     never("\"cloudengine nic show ID --at\" with the number before tells its MAC and its addresses: create it again with them, as long as nobody else has them"),
 }
 

@@ -26,7 +26,7 @@ var storageInverses = map[string]inverse{
 	"template.import":          never("a golden volume is a copy that costs room alone: \"cloudengine volume delete\" removes it, and the next volume from its template makes it again"),
 	"volume.create":            created("delete"),
 	"volume.grow":              never("a volume does not shrink"),
-	"volume.limit":             undoLimitVolume,
+	"volume.limit":             undoLimits("read_bps", "write_bps", "read_iops", "write_iops"),
 	"volume.attach":            undoAttachVolume,
 	"volume.detach":            undoDetachVolume,
 	"volume.delete":            never("what was on a deleted volume is wiped"),
@@ -70,22 +70,24 @@ func undoDetachVolume(u Undoing) ([]Step, string) {
 	return []Step{u.step("attach", "it was a disk before; its VM must be stopped", map[string]any{"vm": text(u.Before, "vm"), "slot": text(u.Before, "slot")})}, ""
 }
 
-// undoLimitVolume gives a volume the limits of before.
-func undoLimitVolume(u Undoing) ([]Step, string) {
-	if u.Now == nil || u.Before == nil {
-		return nil, u.gone()
-	}
-	args, same := map[string]any{}, true
-	for _, field := range []string{"read_bps", "write_bps", "read_iops", "write_iops"} {
-		if args[field] = u.Before[field]; args[field] == nil {
-			args[field] = 0
+// undoLimits gives an object the limits of before.
+func undoLimits(fields ...string) inverse {
+	return func(u Undoing) ([]Step, string) {
+		if u.Now == nil || u.Before == nil {
+			return nil, u.gone()
 		}
-		same = same && fmt.Sprint(u.Before[field]) == fmt.Sprint(u.Now[field])
+		args, same := map[string]any{}, true
+		for _, field := range fields {
+			if args[field] = u.Before[field]; args[field] == nil {
+				args[field] = 0
+			}
+			same = same && fmt.Sprint(u.Before[field]) == fmt.Sprint(u.Now[field])
+		}
+		if same {
+			return nil, "it has the limits of before"
+		}
+		return []Step{u.step("limit", "it had these limits before", args)}, ""
 	}
-	if same {
-		return nil, "it has the limits of before"
-	}
-	return []Step{u.step("limit", "it had these limits before", args)}, ""
 }
 
 // undoSetResync gives an array the limit of before, and pauses it or lets it go on as before.

@@ -112,6 +112,7 @@ var decoders = map[string]func(json.RawMessage) (Payload, error){
 	"subnet.address_reserved.v1": decode[SubnetAddressReserved],
 	"subnet.address_released.v1": decode[SubnetAddressReleased],
 	"nic.created.v1":             decode[NICCreated],
+	"nic.limited.v1":             decode[NICLimited],
 	"nic.deleted.v1":             decode[NICDeleted],
 	"operation.started.v1":       decode[OperationStarted],
 	"operation.done.v1":          decode[OperationDone],

@@ -96,6 +96,15 @@ type NICAddress struct {
 // EventType gives the wire name.
 func (NICCreated) EventType() string { return "nic.created.v1" }
 
+// NICLimited gives a NIC limits, in the place of those that it had. They hold at once if its VM runs, and wherever it runs later.
+type NICLimited struct {
+	InBPS  int64 `json:"in_bps"`  // bytes per second that TCP may bring to the guest; 0 = no limit
+	OutBPS int64 `json:"out_bps"` // bytes per second that TCP may take from it; 0 = no limit
+}
+
+// EventType gives the wire name.
+func (NICLimited) EventType() string { return "nic.limited.v1" }
+
 // NICDeleted takes a NIC from a VM that does not run: nobody answers at its addresses any more, so they are free.
 type NICDeleted struct{}
 

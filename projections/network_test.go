@@ -29,6 +29,10 @@ func TestAddressesAreCountedWhereTheyAre(t *testing.T) {
 	if a := x.rows[addressTable]["s.10.0.0.9"].(*Address); a.State != AddressGiven || *a.VMName != "web1" || *a.AccountName != "demo" || a.NetworkName != "back" {
 		t.Fatalf("the address is %+v", a)
 	}
+	x.on(events.KindNIC, "i", events.NICLimited{InBPS: 1, OutBPS: 2})
+	if n := x.rows[nicTable]["i"].(*NIC); n.InBPS != 1 || n.OutBPS != 2 {
+		t.Fatalf("the NIC is %+v", n)
+	}
 	x.on(events.KindNIC, "i", events.NICDeleted{})
 	counts(1, 0, 0, 0, 0)
 	x.on(events.KindSubnet, "s", events.SubnetDeleted{}).on(events.KindNetwork, "n", events.NetworkDeleted{})

@@ -21,6 +21,8 @@ type NIC struct {
 	NetworkName string          `json:"network_name"`
 	MAC         string          `json:"mac"`
 	Addresses   json.RawMessage `json:"addresses"`
+	InBPS       int64           `json:"in_bps"`
+	OutBPS      int64           `json:"out_bps"`
 	CreatedAt   time.Time       `json:"created_at"`
 	ChangedBy   uint64          `json:"changed_by"`
 	ChangedAt   time.Time       `json:"changed_at"`
@@ -36,7 +38,7 @@ var nicTable = newTable[NIC]("nics")
 
 var nics = &Model{
 	Kind: events.KindNIC, Table: nicTable, Scope: ScopeOwn, Named: "name", event: nicEvent,
-	Reads: []string{"nic.created.v1", "nic.deleted.v1"},
+	Reads: []string{"nic.created.v1", "nic.limited.v1", "nic.deleted.v1"},
 }
 
 func nicEvent(f *fold, e events.Event) error {
@@ -55,6 +57,8 @@ func nicEvent(f *fold, e events.Event) error {
 			ID: id, Name: d.Name, Account: string(d.Account), AccountName: n.AccountName, VM: vm.ID, VMName: vm.Name, Slot: d.Slot, Network: n.ID, NetworkName: n.Name,
 			MAC: d.MAC, Addresses: asJSON(d.Addresses), CreatedAt: f.now(),
 		})
+	case events.NICLimited:
+		return change(f, nicTable, id, func(n *NIC) { n.InBPS, n.OutBPS = d.InBPS, d.OutBPS })
 	case events.NICDeleted:
 		f.delete(nicTable, id)
 	}

@@ -77,6 +77,7 @@ var good = map[string][]string{
 	"nic.create": {
 		`{"vm":"` + vmID + `","network":"` + bootID + `","slot":"eth3","mac":"00:16:3e:00:00:01","addresses":["10.0.0.9","fd00:1::9"]}`, `{"vm":"` + vmID + `","network":"` + bootID + `"}`,
 	},
+	"nic.limit":  {`{"nic":"` + vmID + `","in_bps":12500000,"out_bps":0}`, `{"nic":"` + vmID + `","out_bps":125000}`},
 	"nic.delete": {`{"nic":"` + vmID + `"}`},
 	"vm.create": {
 		`{"account":"` + accountID + `","name":"web1","type":"hvm","vcpus":128,"max_vcpus":128,"memory_mib":16777216,"template":"` + vmID + `","cmdline":"quiet","keys":["ssh-ed25519 AAAA a@b c"],"pool":"` + vmID + `","disk_mib":67108864,"network":"` + vmID + `"}`,

@@ -36,7 +36,8 @@ var programs = union(storagePrograms, map[string][]string{
 // kernelModules are in the image together with all that they depend on.
 var kernelModules = append([]string{
 	"xen-evtchn", "xen-privcmd", "xenfs", "xen-gntdev", "xen-gntalloc", "xen-blkback", "xen-netback", "xen-wdt",
-	"loop", "bridge", "8021q", "tun", "ifb", "vxlan", "nf_tables", "sch_htb", "sch_tbf", "sch_ingress", "act_police", "cls_matchall", "cls_u32",
+	"loop", "bridge", "8021q", "tun", "ifb", "veth", "vxlan", "nf_tables", "nft_limit", "nft_fwd_netdev",
+	"sch_htb", "sch_fq_codel", "sch_tbf", "sch_ingress", "act_police", "cls_matchall", "cls_u32",
 	"virtio-pci", "virtio-net", "virtio-rng",
 	"e1000", "e1000e", "igb", "igc", "ixgbe", "i40e", "tg3", "bnxt_en", "r8169", "mlx4_en", "mlx5_core",
 }, storageModules...)

@@ -183,9 +183,9 @@ func (a *app) nicCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "nic", Short: "Network interfaces of VMs: their MAC and addresses stay as long as they are there"}
 	list := a.listCommand(events.KindNIC, "NICs", nicColumns, "vm_name", "network_name", "mac")
 	list.Example = "  cloudengine nic list --vm-name web1"
-	show := a.showCommand(events.KindNIC, "a NIC", more(nicColumns, field("CREATED", "created_at"), field("CHANGED-BY", "changed_by")))
+	show := a.showCommand(events.KindNIC, "a NIC", more(nicColumns, bitRateOf("IN", "in_bps"), bitRateOf("OUT", "out_bps"), field("CREATED", "created_at"), field("CHANGED-BY", "changed_by")))
 	show.Example = "  cloudengine nic show web1-eth0"
-	cmd.AddCommand(list, show, a.nicCreate(), a.actOn(actOn{
+	cmd.AddCommand(list, show, a.nicCreate(), a.nicLimit(), a.actOn(actOn{
 		kind: events.KindNIC, verb: "delete", short: "Take a NIC from its VM, which must be stopped; its addresses are free", example: "  cloudengine nic delete web1-eth0",
 	}))
 	return cmd

@@ -22,7 +22,7 @@ func (a *app) verifyCommand() *cobra.Command {
 	var timeout time.Duration
 	chosen := map[string]*bool{}
 	cmd := &cobra.Command{
-		Use: "verify", Short: "Hold log, database, documents, hosts, storage and files against each other", Args: cobra.NoArgs,
+		Use: "verify", Short: "Hold log, database, documents, hosts, storage, networks and files against each other", Args: cobra.NoArgs,
 		Long: `Read the whole log, from its start, and compare everything with what it says. Nothing is changed.
 
   log      sequences, numbers and terms are without gaps, each block names the one before by its digest; no VM ever had two live run
@@ -33,6 +33,8 @@ func (a *app) verifyCommand() *cobra.Command {
   hosts    every host, asked live: domains, stamps, boot, state, memory, vCPUs, weight, and the documents that its agent obeys
   storage  every storage node, proxy and host on a fabric, asked live: disks, to whom each is exported, who has which array and under which
            epoch (I2), legs, records of volumes, and what each host maps for a volume and who uses it (I1, I3)
+  networks every host of a fabric that carries networks, asked live: bridges, tunnels and who is at their other ends, forwarding entries, rules
+           before each vif (I9), limits, addresses, routes, and whom the port of tunnels is open to
   files    the files of templates, and the sealed values of secrets
   power    with --power: every BMC, asked live
 

@@ -28,6 +28,9 @@ func (s *server) newVerifier(p *plane.Plane) *verifier.Verifier {
 		AskStorage: func(ctx context.Context, m events.MachineID) (wire.InspectAnswer, error) {
 			return api.AskHost(ctx, p.Conn, m, wire.InspectRequest{Storage: true})
 		},
+		AskNetworks: func(ctx context.Context, m events.MachineID) (wire.InspectAnswer, error) {
+			return api.AskHost(ctx, p.Conn, m, wire.InspectRequest{Networks: true})
+		},
 		Blob: s.blobs.Check, Secret: s.secrets.Check,
 		Power: func(ctx context.Context, m events.MachineID) (string, error) {
 			worker := s.power.Load()

@@ -31,9 +31,11 @@ type Port struct {
 	NIC       events.NICID `json:"nic"`
 	Host      string       `json:"host"` // name of its VM, under which it is found
 	MAC       string       `json:"mac"`
-	Addresses []string     `json:"addresses"`      // without the length of the subnet
-	At        string       `json:"at,omitempty"`   // IPv4 address on the underlay of the host that its VM may run on; empty: it may run nowhere
-	Here      bool         `json:"here,omitempty"` // that is this host
+	Addresses []string     `json:"addresses"`         // without the length of the subnet
+	At        string       `json:"at,omitempty"`      // IPv4 address on the underlay of the host that its VM may run on; empty: it may run nowhere
+	Here      bool         `json:"here,omitempty"`    // that is this host
+	InBPS     int64        `json:"in_bps,omitempty"`  // bytes per second that TCP may bring to it; only where it may run; 0: no limit
+	OutBPS    int64        `json:"out_bps,omitempty"` // and from it
 }
 
 // NIC is a network interface of a domain.

@@ -15,6 +15,7 @@ type nets struct {
 	networks map[events.NetworkID]*network
 	subnets  map[events.SubnetID]events.NetworkID
 	nics     map[events.NICID]events.NICCreated
+	limits   map[events.NICID]events.NICLimited
 	of       map[events.VMID][]events.NICID // in the order of their creation
 }
 
@@ -29,7 +30,7 @@ type network struct {
 func newNets() nets {
 	return nets{
 		accounts: map[events.AccountID]string{}, networks: map[events.NetworkID]*network{}, subnets: map[events.SubnetID]events.NetworkID{},
-		nics: map[events.NICID]events.NICCreated{}, of: map[events.VMID][]events.NICID{},
+		nics: map[events.NICID]events.NICCreated{}, limits: map[events.NICID]events.NICLimited{}, of: map[events.VMID][]events.NICID{},
 	}
 }
 
@@ -61,6 +62,9 @@ func (c *change) net() error {
 		delete(n.subnets, events.SubnetID(id))
 		delete(x.subnets, events.SubnetID(id))
 		return c.sayNetwork(of)
+	case events.NICLimited:
+		x.limits[events.NICID(id)] = d
+		return c.sayNetwork(x.nics[events.NICID(id)].Network)
 	case events.NICCreated, events.NICDeleted:
 		return c.nic(events.NICID(id))
 	}
@@ -91,6 +95,7 @@ func (c *change) nic(id events.NICID) error {
 		x.of[d.VM] = append(x.of[d.VM], id)
 	} else {
 		delete(x.nics, id)
+		delete(x.limits, id)
 		delete(n.nics, id)
 		if x.of[d.VM] = slices.DeleteFunc(x.of[d.VM], func(i events.NICID) bool { return i == id }); len(x.of[d.VM]) == 0 {
 			delete(x.of, d.VM)
@@ -139,7 +144,11 @@ func (c *change) sayNetwork(id events.NetworkID) error {
 		mine.Local = c.underlay(n, m)
 		mine.Ports = slices.Clone(body.Ports)
 		for i := range mine.Ports {
-			mine.Ports[i].Here = mine.Local != "" && mine.Ports[i].At == mine.Local
+			p := &mine.Ports[i]
+			p.Here = mine.Local != "" && p.At == mine.Local
+			if l := c.f.nets.limits[p.NIC]; c.runsOn(p.NIC, m) {
+				p.InBPS, p.OutBPS = l.InBPS, l.OutBPS
+			}
 		}
 		c.putNetwork(m, mine)
 	}
@@ -175,6 +184,12 @@ func (c *change) ports(n *network) []document.Port {
 		out = append(out, p)
 	}
 	return out
+}
+
+// runsOn says whether the VM of a NIC may run on a host.
+func (c *change) runsOn(nic events.NICID, m events.MachineID) bool {
+	v, ok := c.f.vms[c.f.nets.nics[nic].VM]
+	return ok && v.grant != nil && v.grant.host == m
 }
 
 func addressesOf(d events.NICCreated) []string {

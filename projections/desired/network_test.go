@@ -65,12 +65,16 @@ func TestHostsAreToldOfTheNetworksOfTheirVMs(t *testing.T) {
 	if one, two := c.net("h1"), c.net("h2"); one.Ports[1].At != "10.7.0.2" || one.Ports[1].Here || !two.Ports[1].Here || two.Ports[0].At != "10.7.0.1" {
 		t.Fatalf("h1 is told %+v, h2 %+v", one.Ports, two.Ports)
 	}
+	c.on(events.KindNIC, "iv2", events.NICLimited{InBPS: 1e6, OutBPS: 2e6})
+	if one, two := c.net("h1"), c.net("h2"); one.Ports[1].InBPS != 0 || two.Ports[1].InBPS != 1e6 || two.Ports[1].OutBPS != 2e6 {
+		t.Fatalf("of limits h1 is told %+v, h2 %+v", one.Ports, two.Ports)
+	}
 	c.end("v2", "h2", 1)
 	if one, two := c.net("h1"), c.net("h2"); one.Ports[1].At != "" || two.Want != document.Absent || two.VNI != 4096 {
 		t.Fatalf("h1 is told %+v, h2 %+v", one.Ports, two)
 	}
 	c.grant("v2", "h1", 2) // it moved
-	if one := c.net("h1"); one.Ports[1].At != "10.7.0.1" || !one.Ports[1].Here {
+	if one := c.net("h1"); one.Ports[1].At != "10.7.0.1" || !one.Ports[1].Here || one.Ports[1].OutBPS != 2e6 {
 		t.Fatalf("h1 is told %+v", one.Ports)
 	}
 	c.end("v1", "h1", 1)

@@ -8,13 +8,14 @@ import (
 
 // The sections of a verification.
 const (
-	Log     = "log"     // the chain and the invariants of the log
-	Rows    = "rows"    // the read models in the database
-	Desired = "desired" // the documents that machines are told
-	Hosts   = "hosts"   // what hosts answer live
-	Storage = "storage" // what storage nodes and proxies answer live
-	Files   = "files"   // files of templates, sealed values of secrets
-	Power   = "power"   // what BMCs answer live
+	Log      = "log"      // the chain and the invariants of the log
+	Rows     = "rows"     // the read models in the database
+	Desired  = "desired"  // the documents that machines are told
+	Hosts    = "hosts"    // what hosts answer live
+	Storage  = "storage"  // what storage nodes and proxies answer live
+	Networks = "networks" // what hosts answer live of networks
+	Files    = "files"    // files of templates, sealed values of secrets
+	Power    = "power"    // what BMCs answer live
 )
 
 // Severity says how bad a finding is.

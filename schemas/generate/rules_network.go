@@ -35,4 +35,7 @@ var networkRules = map[string]rule{
 	"commands.CreateNIC.MAC":         {says: "lower case with colons; left out: one of Xen's", pattern: macPattern},
 	"commands.CreateNIC.Addresses":   {maxItems: count(2), pattern: commands.AddressForm},
 	"commands.NICRef.NIC":            {says: "id of the NIC"},
+	"commands.LimitNIC.NIC":          {says: "id of the NIC"},
+	"commands.LimitNIC.InBPS":        {says: "bytes per second to the guest, at least 125000; 0: no limit", min: "0", max: "3125000000"},
+	"commands.LimitNIC.OutBPS":       {says: "bytes per second from the guest, at least 125000; 0: no limit", min: "0", max: "3125000000"},
 }

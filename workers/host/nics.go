@@ -18,6 +18,8 @@ import (
 type NICs interface {
 	// Ready says whether a network stands, by its identifier, so that a vif could be plugged in.
 	Ready(ctx context.Context, vni int) error
+	// Limit gives the vif of a domain, by its domain's and its own number, the limits of its NIC: before the guest runs for the first time.
+	Limit(vni, domid, id int, mac string, addresses []string) error
 	// Name gives the name of a network on this host, which is the vif's bridge.
 	Name(vni int) string
 }
@@ -152,6 +154,9 @@ func (w *Worker) checkPlugged(ctx context.Context, domid int, s workers.Step) er
 			if got, err := w.Store.Read(ctx, at+"/"+node); err != nil || got != want {
 				return fmt.Errorf("NIC eth%d has %s %q, want %q: %w", n.id, node, got, want, errors.Join(err, errPlugged))
 			}
+		}
+		if err := w.NICs.Limit(n.vni, domid, n.id, n.mac, n.addresses); err != nil {
+			return fmt.Errorf("limit NIC eth%d: %w", n.id, err)
 		}
 	}
 	return nil

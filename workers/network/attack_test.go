@@ -170,6 +170,10 @@ func arrives(fd int, sent []byte, wait time.Duration) bool {
 // another, and at the host's own end.
 func TestI9AGuestSendsOnlyWhatItsNICMay(t *testing.T) {
 	w, x, _ := twoHosts(t)
+	sendAttacks(t, w, x)
+}
+
+func sendAttacks(t *testing.T, w *wire, x *hostOf) {
 	from := w.raw("a", "eth0")
 	ends := map[string]int{"b": w.raw("b", "eth0"), "c": w.raw("c", "eth0"), "the host": w.raw("x-"+Namespace(testVNI), Bridge), "the tunnel": w.raw("wire", "px")}
 	send := func(f []byte) {

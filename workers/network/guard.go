@@ -1,6 +1,7 @@
 package network
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strings"
@@ -15,7 +16,7 @@ const chainName = "from"
 
 var bases = map[string]expr.PayloadBase{atFrame: expr.PayloadBaseLLHeader, atPacket: expr.PayloadBaseNetworkHeader}
 
-// expressions gives a rule as the kernel has it. Each counts what it takes, so that what a guest tries can be seen.
+// expressions gives what a rule asks, as the kernel has it. Each counts what it takes, so that what a guest tries can be seen.
 func (r rule) expressions() []expr.Any {
 	var out []expr.Any
 	for _, m := range r.matches {
@@ -30,11 +31,18 @@ func (r rule) expressions() []expr.Any {
 		}
 		out = append(out, &expr.Cmp{Op: op, Register: 1, Data: []byte(m.value)})
 	}
-	kind := expr.VerdictDrop
-	if r.accept {
-		kind = expr.VerdictAccept
+	if r.over > 0 {
+		out = append(out, &expr.Limit{Type: expr.LimitTypePkts, Rate: uint64(r.over), Unit: expr.LimitTimeSecond, Burst: uint32(2 * r.over), Over: true})
 	}
-	return append(out, &expr.Counter{}, &expr.Verdict{Kind: kind})
+	return append(out, &expr.Counter{})
+}
+
+// verdict ends a rule whose frames go no further way.
+func (r rule) verdict() expr.Any {
+	if r.accept {
+		return &expr.Verdict{Kind: expr.VerdictAccept}
+	}
+	return &expr.Verdict{Kind: expr.VerdictDrop}
 }
 
 func table(device string) *nftables.Table {
@@ -42,25 +50,25 @@ func table(device string) *nftables.Table {
 }
 
 // guard puts rules before all that comes from a device, in the place of those that are there: in one transaction, so that at no moment
-// there are none.
-func guard(c *nftables.Conn, device string, rules []rule, policy nftables.ChainPolicy) error {
-	t := c.AddTable(table(device))
-	c.DelTable(t)
-	c.AddTable(t)
-	chain := c.AddChain(&nftables.Chain{
-		Name: chainName, Table: t, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookIngress, Priority: nftables.ChainPriorityFilter, Policy: &policy, Device: device,
+// there are none. shaper is the index of the device that shaped rules send to.
+func (x inside) guard(device string, rules []rule, policy nftables.ChainPolicy, shaper int) error {
+	b := batch{family: nftables.TableFamilyNetdev, table: device}
+	b.renew()
+	b.chain(&nftables.Chain{
+		Name: chainName, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookIngress, Priority: nftables.ChainPriorityFilter, Policy: &policy, Device: device,
 	})
 	for _, r := range rules {
-		c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: r.expressions(), UserData: r.sum()})
+		b.rule(chainName, r, shaper)
 	}
-	if err := c.Flush(); err != nil {
+	if err := b.send(x.ns); err != nil {
 		return fmt.Errorf("set rules of %s: %w", device, err)
 	}
 	return nil
 }
 
-// guards gives the digest of the rules of each device that has some, as digest does. A chain that lets through, where it should not, has another.
-func guards(c *nftables.Conn) (map[string]string, error) {
+// guards gives the digest of the rules of each device that has some, as digest does. A chain that lets through, where it should not, has another;
+// so have rules that send to something else than the device's shaper. shapers are the indexes of those.
+func guards(c *nftables.Conn, shapers map[string]int) (map[string]string, error) {
 	tables, err := c.ListTablesOfFamily(nftables.TableFamilyNetdev)
 	if err != nil {
 		return nil, fmt.Errorf("list tables of rules: %w", err)
@@ -78,7 +86,7 @@ func guards(c *nftables.Conn) (map[string]string, error) {
 			if isVif(t.Name) == (*chain.Policy == nftables.ChainPolicyAccept) {
 				continue
 			}
-			sums, err := sumsOf(c, t, chain)
+			sums, err := sumsOf(c, t, chain, shapers[ifbOf(t.Name)])
 			if err != nil {
 				return nil, err
 			}
@@ -88,14 +96,18 @@ func guards(c *nftables.Conn) (map[string]string, error) {
 	return out, nil
 }
 
-func sumsOf(c *nftables.Conn, t *nftables.Table, chain *nftables.Chain) ([][]byte, error) {
+func sumsOf(c *nftables.Conn, t *nftables.Table, chain *nftables.Chain, shaper int) ([][]byte, error) {
 	rules, err := c.GetRules(t, chain)
 	if err != nil && !errors.Is(err, unix.ENOENT) { // it has just gone
 		return nil, fmt.Errorf("list rules of %s: %w", t.Name, err)
 	}
 	var sums [][]byte
 	for _, r := range rules {
-		sums = append(sums, r.UserData)
+		sum, to := r.UserData, shaperMark(shaper)
+		if len(sum) > sumSize && bytes.Equal(sum[sumSize:], to) {
+			sum = sum[:sumSize]
+		}
+		sums = append(sums, sum)
 	}
 	return sums, nil
 }

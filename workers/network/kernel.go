@@ -162,7 +162,7 @@ func (k Kernel) Tunnel(vni, mtu int, local string, servers []string) error {
 		if err := k.tunnelAtHome(vni, mtu, local, x.ns); err != nil {
 			return err
 		}
-		if err := guard(x.rules, Tunnel, tunnelRules(vni, servers), nftables.ChainPolicyAccept); err != nil {
+		if err := x.guard(Tunnel, tunnelRules(vni, servers), nftables.ChainPolicyAccept, 0); err != nil {
 			return err
 		}
 		return x.set(Tunnel, func(l netlink.Link) error {

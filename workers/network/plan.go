@@ -18,18 +18,23 @@ const (
 	stepNeighbours = "neighbours" // of the bridge
 	stepSwitch     = "switch"     // forwarding entries of the bridge
 	stepRemotes    = "remotes"    // forwarding entries of the tunnel
-	stepPlug       = "plug"       // "vni", "mac", "addresses", "mtu"
+	stepPlug       = "plug"       // "vni", "mac", "addresses", "mtu", "limits"
 	stepShut       = "shut"       // "vni": set it down
 	stepRemove     = "remove"     // namespace, with all that is in it
 	stepRefuse     = "refuse"     // "reason"
+	stepFilter     = "filter"     // of the port of tunnels, of all networks: "want"
 )
 
 // PlanNetworks says what must be done so that what is seen becomes what is wanted. Pure, total, deterministic; one plan per document, sorted. A
 // network that no document is about stays as it is.
 func PlanNetworks(wishes []Wish, seen Observed) []workers.Plan {
 	var plans []workers.Plan
-	for _, w := range wishes {
+	want := filterOf(wishes, seen)
+	for i, w := range wishes {
 		steps := w.steps(seen)
+		if tunnels := slices.ContainsFunc(steps, func(s workers.Step) bool { return s.Kind == stepTunnel }); want != seen.Filter && (i == 0 || tunnels) {
+			steps = append([]workers.Step{w.step(stepFilter, "for the other hosts alone", "want", want)}, steps...)
+		}
 		if len(steps) > 0 {
 			plans = append(plans, workers.Plan{Object: w.object(), Generation: w.Generation, Steps: steps})
 		}
@@ -103,11 +108,12 @@ func (w Wish) plugs(want, have State, seen Observed) []workers.Step {
 	var steps []workers.Step
 	for _, v := range seen.Vifs {
 		p, in := have.port(v.Device)
-		if v.VNI != w.VNI || !in && !slices.Contains(seen.Home, v.Device) || in && p.Up && p.Joined && p.MTU == want.MTU && p.Guard == v.guard() {
+		v = w.limited(v)
+		if v.VNI != w.VNI || !in && !slices.Contains(seen.Home, v.Device) || in && v.plugged(p, want.MTU, !have.NoLeaf) {
 			continue
 		}
 		steps = append(steps, workers.Step{Kind: stepPlug, Target: v.Device, Why: "a guest's", Params: map[string]string{
-			"vni": strconv.Itoa(w.VNI), "mac": v.MAC, "addresses": words(v.Addresses), "mtu": strconv.Itoa(want.MTU),
+			"vni": strconv.Itoa(w.VNI), "mac": v.MAC, "addresses": words(v.Addresses), "mtu": strconv.Itoa(want.MTU), "limits": v.Limits.String(),
 		}})
 	}
 	for _, p := range have.Ports {

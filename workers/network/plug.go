@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
@@ -11,27 +12,78 @@ import (
 )
 
 // Plug joins a vif to its network: moves it there, puts its rules before it, makes it a port and only then sets it up. It may be repeated,
-// also by two at once. mtu is in bytes. ErrNoDevice if it is nowhere.
+// also by two at once. mtu is in bytes. Where limits are not told, those that are there stay. ErrNoDevice if it is nowhere.
 func (k Kernel) Plug(v Vif, mtu int) error {
 	return k.in(v.VNI, func(x inside) error {
 		l, err := k.bring(x, v.Device)
 		if err != nil {
 			return fmt.Errorf("find %s: %w", v.Device, err)
 		}
-		have, err := guards(x.rules)
-		if err != nil {
+		if err := x.bound(v, l); err != nil {
 			return err
-		}
-		if have[v.Device] != v.guard() {
-			if err := guard(x.rules, v.Device, vifRules(v.MAC, v.Addresses), nftables.ChainPolicyDrop); err != nil {
-				return err
-			}
 		}
 		if err := errors.Join(x.links.LinkSetMTU(l, mtu), x.join(l), x.enter(v, l.Attrs().Index), x.links.LinkSetUp(l)); err != nil {
 			return fmt.Errorf("plug %s: %w", v.Device, err)
 		}
 		return nil
 	})
+}
+
+// bound puts a vif behind its rules and limits. The device behind which its guest's frames wait is there before a rule sends them to it, and until
+// none does.
+func (x inside) bound(v Vif, l netlink.Link) error {
+	name, shaper := ifbOf(v.Device), 0
+	queue, err := x.links.LinkByName(name)
+	if err != nil && !errors.As(err, &netlink.LinkNotFoundError{}) {
+		return fmt.Errorf("find %s: %w", name, err)
+	}
+	there := err == nil
+	if v.Limits != nil && v.Limits.Out > 0 {
+		if queue, err = x.queue(name, v.Limits.Out); err != nil {
+			return err
+		}
+		there = true
+	}
+	if there {
+		shaper = queue.Attrs().Index
+	}
+	have, err := guards(x.rules, map[string]int{name: shaper})
+	if err != nil {
+		return err
+	}
+	if !v.guarded(have[v.Device], there) {
+		if err := x.guard(v.Device, v.rules(), nftables.ChainPolicyDrop, shaper); err != nil {
+			return err
+		}
+	}
+	if v.Limits == nil {
+		return nil
+	}
+	if v.Limits.Out == 0 && there {
+		if err := x.links.LinkDel(queue); err != nil && !errors.Is(err, unix.ENODEV) {
+			return fmt.Errorf("remove %s: %w", name, err)
+		}
+	}
+	return x.limit(l, v.Limits.In)
+}
+
+// queueLength is how many segments may wait where the kernel has no FQ-CoDel, which has limits of its own.
+const queueLength = 64
+
+// queue makes the device behind which the frames of a guest wait: one that gives them back to where they came from, in the kernel's order of things
+// behind the rules.
+func (x inside) queue(name string, rate uint64) (netlink.Link, error) {
+	if err := x.links.LinkAdd(&netlink.Ifb{LinkAttrs: netlink.LinkAttrs{Name: name, TxQLen: queueLength}}); err != nil && !errors.Is(err, unix.EEXIST) {
+		return nil, fmt.Errorf("make %s: %w", name, err)
+	}
+	l, err := x.links.LinkByName(name)
+	if err == nil {
+		err = errors.Join(x.limit(l, rate), x.links.LinkSetUp(l))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("set %s: %w", name, err)
+	}
+	return l, nil
 }
 
 // ErrNoDevice says that a vif is neither in its network nor where xen-netback makes it.
@@ -92,11 +144,11 @@ func (k Kernel) fetch(device string, to inside) error {
 // Guard puts the rules of a tunnel in the place of those that are there.
 func (k Kernel) Guard(vni int, servers []string) error {
 	return k.in(vni, func(x inside) error {
-		return guard(x.rules, Tunnel, tunnelRules(vni, servers), nftables.ChainPolicyAccept)
+		return x.guard(Tunnel, tunnelRules(vni, servers), nftables.ChainPolicyAccept, 0)
 	})
 }
 
-// Sweep removes the rules of vifs that are gone.
+// Sweep removes the rules of vifs that are gone, and the devices behind which their guests' frames waited.
 func (k Kernel) Sweep(vni int) error {
 	s, err := k.State(vni)
 	if err != nil {
@@ -104,10 +156,19 @@ func (k Kernel) Sweep(vni int) error {
 	}
 	return k.in(vni, func(x inside) error {
 		for _, name := range s.Stale {
-			x.rules.DelTable(table(name))
+			if !isIfb(name) {
+				x.rules.DelTable(table(name))
+			}
 		}
 		if err := x.rules.Flush(); err != nil {
 			return fmt.Errorf("remove rules of %s: %w", words(s.Stale), err)
+		}
+		for _, name := range s.Stale {
+			if isIfb(name) {
+				if err := x.set(name, x.links.LinkDel); err != nil && !errors.As(err, &netlink.LinkNotFoundError{}) {
+					return err
+				}
+			}
 		}
 		return nil
 	})
@@ -157,50 +218,58 @@ func (k Kernel) State(vni int) (State, error) {
 		if err != nil {
 			return fmt.Errorf("list devices: %w", err)
 		}
-		rules, err := guards(x.rules)
+		rules, err := guards(x.rules, indexes(all))
 		if err != nil {
 			return err
 		}
-		return x.read(&s, all, rules)
+		shapers, err := x.shapers(all)
+		if err != nil {
+			return err
+		}
+		return x.read(&s, all, rules, shapers)
 	})
 	return s, err
 }
 
-func (x inside) read(s *State, all []netlink.Link, rules map[string]string) error {
+// indexes gives the devices behind which guests' frames wait.
+func indexes(all []netlink.Link) map[string]int {
+	out := map[string]int{}
+	for _, l := range all {
+		if isIfb(l.Attrs().Name) {
+			out[l.Attrs().Name] = l.Attrs().Index
+		}
+	}
+	return out
+}
+
+func (x inside) read(s *State, all []netlink.Link, rules map[string]string, shapers map[string][]string) error {
 	br := find(all, Bridge)
 	if br == nil {
 		return nil
 	}
-	s.MAC, s.MTU, s.Up = br.Attrs().HardwareAddr.String(), br.Attrs().MTU, isUp(br)
+	s.MAC, s.MTU, s.Up, s.NoLeaf = br.Attrs().HardwareAddr.String(), br.Attrs().MTU, isUp(br), noLeaf.Load()
 	ports := map[int]string{}
 	for _, l := range all {
 		a := l.Attrs()
-		joined := a.MasterIndex == br.Attrs().Index && x.quiet(l)
 		if a.MasterIndex == br.Attrs().Index {
 			ports[a.Index] = a.Name
 		}
-		if isVif(a.Name) {
-			s.Ports = append(s.Ports, PortState{Device: a.Name, Up: isUp(l), MTU: a.MTU, Joined: joined, Guard: rules[a.Name]})
-		}
-		if vx, is := l.(*netlink.Vxlan); is && a.Name == Tunnel && vx.VxlanId == s.VNI && vx.Port == Port && !vx.Learning && vx.SrcAddr != nil {
-			s.Local, s.Guard = vx.SrcAddr.String(), rules[Tunnel]
-			s.Up = s.Up && isUp(l) && joined
-			if a.MTU != s.MTU {
-				s.MTU = 0
-			}
+		switch vx, is := l.(*netlink.Vxlan); {
+		case isVif(a.Name):
+			s.Ports = append(s.Ports, x.portState(l, br, all, rules[a.Name], shapers))
+		case is && a.Name == Tunnel:
+			x.tunnelState(s, vx, br, rules[Tunnel])
 		}
 	}
-	for name := range rules {
-		if isVif(name) && find(all, name) == nil {
-			s.Stale = append(s.Stale, name)
-		}
-	}
-	slices.Sort(s.Stale)
+	s.Stale = stale(all, rules)
 	var err error
 	if s.Addresses, err = x.addresses(br); err != nil {
 		return err
 	}
 	if s.Neighbours, err = x.neighbours(br); err != nil {
+		return err
+	}
+	if s.Routes, err = x.routes(); err != nil {
 		return err
 	}
 	if s.Switch, err = x.entries(ports); err != nil {
@@ -210,6 +279,47 @@ func (x inside) read(s *State, all []netlink.Link, rules map[string]string) erro
 		s.Remotes, err = x.remotes(find(all, Tunnel))
 	}
 	return err
+}
+
+// stale gives the rules and queues of vifs that are gone.
+func stale(all []netlink.Link, rules map[string]string) []string {
+	var out []string
+	for name := range rules {
+		if isVif(name) && find(all, name) == nil {
+			out = append(out, name)
+		}
+	}
+	for name := range indexes(all) {
+		if find(all, "vif"+strings.TrimPrefix(name, "ifb")) == nil {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+func (x inside) portState(l, br netlink.Link, all []netlink.Link, rules string, shapers map[string][]string) PortState {
+	a := l.Attrs()
+	out := shapers[ifbOf(a.Name)]
+	if q := find(all, ifbOf(a.Name)); q != nil && !isUp(q) {
+		out = append(out, "down")
+	} else if q != nil && len(out) == 0 {
+		out = []string{"none"}
+	}
+	return PortState{
+		Device: a.Name, Up: isUp(l), MTU: a.MTU, Joined: a.MasterIndex == br.Attrs().Index && x.quiet(l), Guard: rules, Shape: shape(shapers[a.Name], out),
+	}
+}
+
+func (x inside) tunnelState(s *State, vx *netlink.Vxlan, br netlink.Link, rules string) {
+	if vx.VxlanId != s.VNI || vx.Port != Port || vx.Learning || vx.SrcAddr == nil {
+		return
+	}
+	s.Local, s.Guard = vx.SrcAddr.String(), rules
+	s.Up = s.Up && isUp(vx) && vx.MasterIndex == br.Attrs().Index && x.quiet(vx)
+	if vx.MTU != s.MTU {
+		s.MTU = 0
+	}
 }
 
 func find(all []netlink.Link, name string) netlink.Link {

@@ -14,6 +14,8 @@ import (
 type rule struct {
 	matches []match
 	accept  bool
+	shaped  bool // what is accepted goes through the shaper of its vif first
+	over    int  // of a rule that drops: only what is more than so many frames per second, and twice that at once
 }
 
 // The bases of offsets.
@@ -35,10 +37,12 @@ func (m match) String() string {
 	return fmt.Sprintf("%s[%d]&%x %t %x", m.base, m.offset, m.mask, m.not, m.value)
 }
 
+const sumSize = 16 // bytes
+
 // sum is what is stored with a rule in the kernel, to know it again.
 func (r rule) sum() []byte {
-	h := sha256.Sum256(fmt.Append(nil, r.accept, r.matches))
-	return h[:16]
+	h := sha256.Sum256(fmt.Append(nil, r.accept, r.shaped, r.over, r.matches))
+	return h[:sumSize]
 }
 
 // digest says which rules a list has, in order.
@@ -87,8 +91,33 @@ func isNot(base string, offset int, value string) match {
 	return match{base: base, offset: offset, value: value, not: true}
 }
 func ether(proto string) match { return is(atFrame, 12, proto) }
-func drop(m ...match) rule     { return rule{m, false} }
-func accept(m ...match) rule   { return rule{m, true} }
+func drop(m ...match) rule     { return rule{matches: m} }
+func accept(m ...match) rule   { return rule{matches: m, accept: true} }
+
+// atMost drops what is sent to more than one card, beyond a rate.
+func atMost(over int, m ...match) rule {
+	toMany := match{base: atFrame, offset: 0, mask: 0x01, value: "\x01"}
+	return rule{matches: append([]match{toMany}, m...), over: over}
+}
+
+// What a guest may send to all at most, in frames per second. What it needs to be found and to get its addresses has bounds of its own, so that
+// what it says to all else does not keep it from that. What is for one card that is not known goes nowhere: bridges and tunnels do not flood it.
+const (
+	mostARP       = 100 // requests and announcements
+	mostNeighbour = 100 // what is sent to all of neighbour discovery
+	mostDHCP      = 10
+	mostReports   = 50  // of multicast listeners
+	mostToAll     = 500 // of all else, of IPv4 and of IPv6
+)
+
+// shapedRules are vifRules for a vif whose guest's rate is limited.
+func shapedRules(mac string, addresses []string) []rule {
+	out := vifRules(mac, addresses)
+	for i := range out {
+		out[i].shaped = out[i].accept
+	}
+	return out
+}
 
 // vifRules let out what a NIC with these addresses may send. addresses that are none give no rule: less is let out.
 func vifRules(mac string, addresses []string) []rule {
@@ -117,7 +146,7 @@ func vifRules(mac string, addresses []string) []rule {
 
 // arpRules: only of its own addresses (RFC 826), and probes for them, which have no sender (RFC 5227).
 func arpRules(mac string, four []string) []rule {
-	var out []rule
+	out := []rule{atMost(mostARP, ether(etherARP))}
 	ours := []match{ether(etherARP), is(atPacket, 0, "\x00\x01\x08\x00\x06\x04"), is(atPacket, 8, mac)}
 	for _, ip := range four {
 		out = append(out, accept(append(ours[:3:3], is(atPacket, 14, ip))...),
@@ -135,7 +164,9 @@ func ipv4Rules(four []string) []rule {
 		drop(v4, is(atPacket, 9, udp), firstPart, is(atPacket, 7, "\x00"), is(atPacket, 20, "\x00\x43")),
 		drop(v4, is(atPacket, 9, udp), firstPart, is(atPacket, 7, "\x00"), is(atPacket, 22, "\x00\x44")), // clients look at that alone
 		// a client that has no address yet
+		atMost(mostDHCP, v4, is(atPacket, 9, udp), is(atPacket, 20, "\x00\x44\x00\x43")),
 		accept(v4, is(atPacket, 12, "\x00\x00\x00\x00\xff\xff\xff\xff"), is(atPacket, 9, udp), is(atPacket, 20, "\x00\x44\x00\x43")),
+		atMost(mostToAll, v4),
 	}
 	for _, ip := range four {
 		out = append(out, accept(v4, is(atPacket, 12, ip)))
@@ -148,8 +179,6 @@ func ipv4Rules(four []string) []rule {
 func ipv6Rules(mac string, own []string) []rule {
 	v6 := ether(etherIPv6)
 	next := func(proto string) match { return is(atPacket, 6, proto) }
-	kind := func(n byte) match { return is(atPacket, 40, string([]byte{n})) }
-	length := func(n byte) match { return is(atPacket, 4, string([]byte{0, n})) }
 	reports := is(atPacket, 24, "\xff\x02\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x16") // of multicast listeners, RFC 3810
 	out := []rule{
 		drop(v6, next("\x2b")), drop(v6, next("\x3c")),
@@ -159,10 +188,33 @@ func ipv6Rules(mac string, own []string) []rule {
 		drop(v6, next(udp), is(atPacket, 42, "\x02\x22")),
 		drop(v6, next("\x2c"), is(atPacket, 40, udp), is(atPacket, 42, "\x00"), match{base: atPacket, offset: 43, mask: 0xf8, value: "\x00"}, is(atPacket, 48, "\x02\x23")),
 		drop(v6, next("\x2c"), is(atPacket, 40, udp), is(atPacket, 42, "\x00"), match{base: atPacket, offset: 43, mask: 0xf8, value: "\x00"}, is(atPacket, 50, "\x02\x22")),
+		atMost(mostReports, v6, next("\x00")),
 		accept(v6, next("\x00"), is(atPacket, 8, any6)), // reports, as all others are dropped
 	}
+	out = append(out, neighbourRules(mac, own)...)
+	client := []match{v6, next(udp), is(atPacket, 40, "\x02\x22\x02\x23")} // of DHCPv6
+	out = append(out, atMost(mostDHCP, client...))
+	for _, ip := range own {
+		out = append(out, accept(append(client[:3:3], is(atPacket, 8, ip))...))
+	}
+	out = append(out, atMost(mostToAll, v6))
+	for _, ip := range own {
+		out = append(out, accept(v6, is(atPacket, 8, ip)))
+	}
+	return out
+}
+
+// neighbourRules let out neighbour discovery of its own addresses, and end the way of all other.
+func neighbourRules(mac string, own []string) []rule {
+	v6, is6 := ether(etherIPv6), is(atPacket, 6, icmpv6)
+	kind := func(n byte) match { return is(atPacket, 40, string([]byte{n})) }
+	length := func(n byte) match { return is(atPacket, 4, string([]byte{0, n})) }
+	var out []rule
+	for n := byte(133); n <= 136; n++ {
+		out = append(out, atMost(mostNeighbour, v6, is6, kind(n)))
+	}
 	for _, from := range append(own[:len(own):len(own)], any6) {
-		ours := []match{v6, next(icmpv6), is(atPacket, 8, from)}
+		ours := []match{v6, is6, is(atPacket, 8, from)}
 		of := func(m ...match) rule { return accept(append(ours[:3:3], m...)...) }
 		if from == any6 { // looking whether an address is taken, or for a router
 			out = append(out, of(kind(133), length(8)))
@@ -178,10 +230,7 @@ func ipv6Rules(mac string, own []string) []rule {
 		}
 	}
 	for n := byte(133); n <= 137; n++ {
-		out = append(out, drop(v6, next(icmpv6), kind(n)))
-	}
-	for _, ip := range own {
-		out = append(out, accept(v6, is(atPacket, 8, ip)))
+		out = append(out, drop(v6, is6, kind(n)))
 	}
 	return out
 }

@@ -23,6 +23,9 @@ type Edges interface {
 	// Vifs lists the vifs that are in no namespace of a network.
 	Vifs() ([]string, error)
 	State(vni int) (State, error)
+	// Filter says whom the port of tunnels is open to, as filterOf does.
+	Filter() (string, error)
+	SetFilter(want string) error
 
 	Make(vni, mtu int, mac string) error
 	Guard(vni int, servers []string) error
@@ -56,7 +59,7 @@ type Worker struct {
 }
 
 // modules that the kernel cannot load by itself here: there is no modprobe. The checksum comes first and by name: nf_tables asks for it by an alias.
-var modules = []string{"crc32c_generic", "bridge", "vxlan", "nf_tables", "xen-netback"}
+var modules = []string{"crc32c_generic", "bridge", "vxlan", "nf_tables", "nft_limit", "nft_fwd_netdev", "sch_htb", "sch_fq_codel", "xen-netback"}
 
 func (w *Worker) edges() Edges {
 	if w.Edges == nil {
@@ -89,6 +92,9 @@ func (w *Worker) Observe(ctx context.Context) (Observed, error) {
 	if o.Home, err = e.Vifs(); err != nil {
 		return Observed{}, err
 	}
+	if o.Filter, err = e.Filter(); err != nil {
+		return Observed{}, err
+	}
 	if o.Vifs, err = w.Domains(ctx); err != nil {
 		return Observed{}, fmt.Errorf("list vifs of domains: %w", err)
 	}
@@ -106,6 +112,9 @@ func (w *Worker) prepare() error {
 		if err := w.Load(m); err != nil {
 			return err
 		}
+	}
+	if err := w.Load("ifb", "numifbs=0"); err != nil { // without parameters it makes two devices that nobody wants
+		return err
 	}
 	w.loaded = true
 	return nil
@@ -190,6 +199,17 @@ func (w *Worker) look(vni int) (bool, <-chan struct{}) {
 	return there, w.news
 }
 
+// Limit gives a vif that is plugged in the limits of its NIC, without waiting for the next look: before its guest runs for the first time.
+func (w *Worker) Limit(vni, domid, id int, mac string, addresses []string) error {
+	w.mu.Lock()
+	wish, there := w.stands[vni]
+	w.mu.Unlock()
+	if !there {
+		return errNotThere
+	}
+	return w.edges().Plug(wish.limited(Vif{Device: Device(domid, id), VNI: vni, MAC: mac, Addresses: addresses}), wish.MTU)
+}
+
 // Name gives the name under which a domain's configuration has a network.
 func (w *Worker) Name(vni int) string { return Namespace(vni) }
 
@@ -204,8 +224,11 @@ func (w *Worker) Apply(_ context.Context, s workers.Step) error {
 		return workers.Permanent(errors.New(s.Params["reason"]))
 	}
 	e := w.edges()
-	if s.Kind == stepPlug || s.Kind == stepShut {
+	switch s.Kind {
+	case stepPlug, stepShut:
 		return w.port(s)
+	case stepFilter:
+		return e.SetFilter(s.Params["want"])
 	}
 	vni, err := strconv.Atoi(s.Target)
 	if err != nil {
@@ -253,7 +276,11 @@ func (w *Worker) port(s workers.Step) error {
 	if err != nil {
 		return workers.Permanent(fmt.Errorf("read MTU of vif %s: %w", s.Target, err))
 	}
-	err = w.edges().Plug(Vif{Device: s.Target, VNI: vni, MAC: s.Params["mac"], Addresses: strings.Fields(s.Params["addresses"])}, mtu)
+	limits, err := parseLimits(s.Params["limits"])
+	if err != nil {
+		return workers.Permanent(err)
+	}
+	err = w.edges().Plug(Vif{Device: s.Target, VNI: vni, MAC: s.Params["mac"], Addresses: strings.Fields(s.Params["addresses"]), Limits: &limits}, mtu)
 	if errors.Is(err, ErrNoDevice) {
 		return nil // its domain has ended
 	}

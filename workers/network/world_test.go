@@ -22,7 +22,7 @@ import (
 
 // wire is an underlay with hosts on it, in namespaces that it makes, and guests, whose "vifs" are veth pairs with their own end in a namespace.
 type wire struct {
-	t     *testing.T
+	t     testing.TB
 	root  string // of all names
 	hosts map[string]*hostOf
 }
@@ -40,7 +40,7 @@ type hostOf struct {
 
 const testVNI = 4097
 
-func newWire(t *testing.T) *wire {
+func newWire(t testing.TB) *wire {
 	if os.Geteuid() != 0 {
 		t.Fatal("this test makes network namespaces: run it as root")
 	}
@@ -90,7 +90,7 @@ func (w *wire) pair(one, inOne, two, inTwo string, mac string) {
 	hw, _ := net.ParseMAC(mac)
 	err := at(w.path(inOne), func(x inside) error {
 		return at(w.path(inTwo), func(y inside) error {
-			v := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: one}, PeerName: two, PeerHardwareAddr: hw, PeerNamespace: netlink.NsFd(y.ns)}
+			v := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: one, TxQLen: queueLength}, PeerName: two, PeerHardwareAddr: hw, PeerNamespace: netlink.NsFd(y.ns)}
 			return x.links.LinkAdd(v)
 		})
 	})
@@ -161,6 +161,13 @@ func (x *hostOf) guest(name string, vni, domid int, mac string, addresses ...str
 	if err := x.k.Plug(v, 1450); err != nil {
 		x.w.t.Fatal(err)
 	}
+	x.w.in(name, func(h *netlink.Handle) error { // as DHCP tells it
+		l, err := h.LinkByName("eth0")
+		if err != nil {
+			return err
+		}
+		return h.LinkSetMTU(l, 1450)
+	})
 	for _, a := range addresses {
 		x.w.address(name, "eth0", a+lengthOf(a))
 	}

@@ -17,7 +17,9 @@ type inspectAnswer struct {
 	Whole   *whole                `json:"whole,omitempty"`
 	Storage *events.StorageReport `json:"storage,omitempty"`
 	Maps    []events.MappedReport `json:"maps,omitzero"`
-	Error   *events.Outcome       `json:"error,omitempty"`
+
+	Networks *events.NetworksReport `json:"networks,omitempty"`
+	Error    *events.Outcome        `json:"error,omitempty"`
 }
 
 // whole is what is told beside the domains when all is asked for: stamps, what the agent holds and does, and the hypervisor.
@@ -37,6 +39,8 @@ func (a *agent) inspect(body []byte) any {
 		Usage   bool `json:"usage"`
 		All     bool `json:"all"`
 		Storage bool `json:"storage"`
+
+		Networks bool `json:"networks"`
 	}
 	ans := inspectAnswer{Host: a.machine, Boot: a.conf.BootID}
 	err := json.Unmarshal(body, &q)
@@ -51,6 +55,9 @@ func (a *agent) inspect(body []byte) any {
 			ans.Maps, err = a.chain.mapped(ctx)
 		}
 	case q.Storage:
+	case q.Networks && a.chain != nil && a.chain.networks != nil:
+		ans.Networks, err = a.chain.networks(ctx)
+	case q.Networks:
 	default:
 		err = a.look(ctx, &ans, q.All)
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"cloudengine/events"
 	"cloudengine/workers/host"
 	"cloudengine/workers/modprobe"
 	"cloudengine/workers/network"
@@ -28,6 +29,10 @@ func (c *chain) addNetworks() {
 	c.others = append(c.others, servers.run)
 	addLoopEvery(c, "networks", networkInterval, w, nil)
 	c.a.worker.NICs = w
+	c.networks = func(ctx context.Context) (*events.NetworksReport, error) {
+		r, err := w.Inspect(ctx, c.a.wishes.All())
+		return &r, err
+	}
 }
 
 // vifs lists the vifs of all domains, as their backends' nodes have them. What is not of our form is left out: it is not plugged in.

@@ -37,6 +37,8 @@ type chain struct {
 	looks  []func(context.Context) (events.StorageReport, error) // what each loop's worker sees now
 	mapped func(context.Context) ([]events.MappedReport, error)  // devices of volumes on a host; nil: it is none
 
+	networks func(context.Context) (*events.NetworksReport, error) // of a host; nil: it is none
+
 	fabric *fabric.Worker
 
 	mu    sync.Mutex

@@ -114,7 +114,7 @@ func (r *rig) config() verifier.Config {
 		Log:       r.plane.Journal,
 		Database:  func(ctx context.Context) (verifier.Database, error) { return mysql.OpenSnapshot(ctx, r.db.DB) },
 		Documents: func(ctx context.Context) (map[string][]byte, error) { return desired.Published(ctx, r.plane.JS) },
-		Ask:       r.ask, AskStorage: r.ask, Blob: r.blobs.Check, Secret: r.secrets.Check,
+		Ask:       r.ask, AskStorage: r.ask, AskNetworks: r.ask, Blob: r.blobs.Check, Secret: r.secrets.Check,
 		Power: func(_ context.Context, m events.MachineID) (string, error) {
 			r.mu.Lock()
 			defer r.mu.Unlock()

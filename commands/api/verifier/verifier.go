@@ -40,10 +40,13 @@ type Config struct {
 	Documents  func(ctx context.Context) (map[string][]byte, error) // the last message of each subject of DESIRED
 	Ask        func(ctx context.Context, m events.MachineID) (wire.InspectAnswer, error)
 	AskStorage func(ctx context.Context, m events.MachineID) (wire.InspectAnswer, error) // what a storage node or proxy sees of storage
-	Blob       func(ctx context.Context, b events.Blob) error                            // nil: it is there, with this digest and size
-	Secret     func(name, fingerprint string) error                                      // nil: its value can be opened and is the one that the log recorded
-	Image      func(version string) error                                                // nil: our copy of this boot image is whole; may be nil
-	Power      func(ctx context.Context, m events.MachineID) (state string, err error)
+	// AskNetworks is what a host sees of networks.
+	AskNetworks func(ctx context.Context, m events.MachineID) (wire.InspectAnswer, error)
+
+	Blob   func(ctx context.Context, b events.Blob) error // nil: it is there, with this digest and size
+	Secret func(name, fingerprint string) error           // nil: its value can be opened and is the one that the log recorded
+	Image  func(version string) error                     // nil: our copy of this boot image is whole; may be nil
+	Power  func(ctx context.Context, m events.MachineID) (state string, err error)
 
 	Now     func() time.Time // time.Now
 	Looks   int              // at what moves; 0 = 3
@@ -84,7 +87,7 @@ func New(cfg Config) *Verifier {
 }
 
 // Default are the sections that are verified when none is named.
-var Default = []string{verify.Log, verify.Rows, verify.Desired, verify.Hosts, verify.Storage, verify.Files}
+var Default = []string{verify.Log, verify.Rows, verify.Desired, verify.Hosts, verify.Storage, verify.Networks, verify.Files}
 
 // Known says whether there is a section of that name.
 func Known(section string) bool { return section == verify.Power || slices.Contains(Default, section) }
@@ -125,7 +128,7 @@ func (v *Verifier) Run(ctx context.Context, sections []string) (wire.CloudVerify
 	for _, s := range []struct {
 		name string
 		do   func(context.Context, *verify.List) (int, error)
-	}{{verify.Rows, r.rows}, {verify.Desired, r.documents}, {verify.Hosts, r.hosts}, {verify.Storage, r.storage}, {verify.Files, r.files}, {verify.Power, r.power}} {
+	}{{verify.Rows, r.rows}, {verify.Desired, r.documents}, {verify.Hosts, r.hosts}, {verify.Storage, r.storage}, {verify.Networks, r.networks}, {verify.Files, r.files}, {verify.Power, r.power}} {
 		if slices.Contains(sections, s.name) {
 			r.section(ctx, s.name, s.do)
 		}

@@ -11,6 +11,8 @@ type InspectRequest struct {
 	Usage   bool             `json:"usage,omitempty"`   // tell only what its processors did, and list no domains
 	All     bool             `json:"all,omitempty"`     // tell all that the machine knows
 	Storage bool             `json:"storage,omitempty"` // tell what it sees of storage, and list no domains
+
+	Networks bool `json:"networks,omitempty"` // tell what it sees of networks, and list no domains
 }
 
 // InspectAnswer is the reply: every domain but dom0 as the host's tools and xenstore say now.
@@ -23,6 +25,8 @@ type InspectAnswer struct {
 	Storage *events.StorageReport `json:"storage,omitempty"` // if it was asked for, by an agent that knows the question
 	Maps    []events.MappedReport `json:"maps,omitzero"`     // with it, by a host: devices of volumes, perhaps none
 	Error   *events.Outcome       `json:"error,omitempty"`
+
+	Networks *events.NetworksReport `json:"networks,omitempty"` // if it was asked for, by an agent that knows the question
 }
 
 // Usage says what a host's processors did so far, in milliseconds.
