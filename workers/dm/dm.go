@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -96,7 +97,10 @@ func Remove(name string) error {
 }
 
 // List gives all devices with their tables in force. A device that goes away meanwhile is left out.
-func List() ([]Device, error) {
+func List() ([]Device, error) { return Named("") }
+
+// Named is List of the devices whose names begin so; no other one is asked for.
+func Named(prefix string) ([]Device, error) {
 	_, data, err := control(unix.DM_LIST_DEVICES, request{})
 	if err != nil {
 		return nil, fmt.Errorf("list devices: %w", err)
@@ -107,6 +111,9 @@ func List() ([]Device, error) {
 	}
 	var out []Device
 	for _, n := range names {
+		if !strings.HasPrefix(n, prefix) {
+			continue
+		}
 		d, err := Get(n)
 		if errors.Is(err, unix.ENXIO) {
 			continue
