@@ -175,23 +175,24 @@ type request struct {
 }
 
 const (
-	firstBuffer = 16 << 10
+	firstBuffer = 4 << 10
 	mostBuffer  = 16 << 20
 )
 
-// control does one ioctl, with a larger buffer if the kernel asks for it.
+// control does one ioctl, with a larger buffer if the kernel asks for it. The node is not opened by os.OpenFile, which would register it with the
+// runtime's poller each time.
 func control(op uint, r request) (unix.DmIoctl, []byte, error) {
-	f, err := os.OpenFile(Path(unix.DM_CONTROL_NODE), os.O_RDWR, 0)
+	fd, err := unix.Open(Path(unix.DM_CONTROL_NODE), unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return unix.DmIoctl{}, nil, fmt.Errorf("open device-mapper: %w", err)
 	}
-	defer f.Close()
+	defer unix.Close(fd)
 	for size := firstBuffer + len(r.data); ; size *= 4 {
 		buf, err := encodeRequest(r, size)
 		if err != nil {
 			return unix.DmIoctl{}, nil, err
 		}
-		if _, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), uintptr(op), uintptr(unsafe.Pointer(&buf[0]))); errno != 0 {
+		if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), uintptr(op), uintptr(unsafe.Pointer(&buf[0]))); errno != 0 {
 			return unix.DmIoctl{}, nil, errno
 		}
 		head, data, err := decodeAnswer(buf)
