@@ -22,7 +22,8 @@ func TestLooksAreRareOnlyAfterAWhileWithoutAnything(t *testing.T) {
 	now := time.Unix(1000, 0)
 	var published []Snapshot
 	l := NewLoop[map[string]int](restlessToy{w}, NewWishes("m", "b"), Options{
-		Interval: 2 * time.Second, Calm: 10 * time.Second, now: func() time.Time { return now }, Publish: func(s Snapshot) { published = append(published, s) },
+		Interval: 2 * time.Second, Calm: 10 * time.Second, now: func() time.Time { return now },
+		Publish: func(s Snapshot) { published = append(published, s) },
 	})
 	look := func(want time.Duration, what string) {
 		t.Helper()

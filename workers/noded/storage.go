@@ -147,7 +147,9 @@ func newChain(a *agent) *chain {
 		c.others = append(c.others, func(ctx context.Context) error { return w.Run(ctx, storageInterval) })
 	}
 	if a.conf.IsXen {
-		w := &path.Worker{Initiator: logins(), Mapper: path.Kernel{}, Load: modprobe.Load, Listen: path.Listen, Log: a.log.With("part", "paths"), Changed: c.wake}
+		w := &path.Worker{
+			Initiator: logins(), Mapper: path.Kernel{}, Load: modprobe.Load, Listen: path.Listen, Log: a.log.With("part", "paths"), Changed: c.wake,
+		}
 		addLoop(c, "paths", w, nil)
 		c.mapped = w.Mapped
 		c.addNetworks()
