@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"cloudengine/events"
@@ -40,9 +41,12 @@ type Options struct {
 	Publish     func(Snapshot)               // after each look at the machine, before anything is done about it
 	Keep        func(desired.Document) error // stores a document before it counts
 	Interval    time.Duration                // longest time between two looks; 15 s
+	Calm        time.Duration                // the same after a while in which nothing has happened; Interval
 	StepTimeout time.Duration                // 120 s
 	Retry       time.Duration                // first wait after a failure; doubles up to 30 s; 500 ms
 	Report      func(events.Ref) events.Ref  // how an object is called in reports; itself
+
+	now func() time.Time // the clock of calm; time.Now
 }
 
 // Loop observes, plans, applies and reports, until its context ends.
@@ -51,6 +55,9 @@ type Loop[O any] struct {
 	wishes *Wishes
 	opt    Options
 	wake   chan struct{}
+
+	stirred atomic.Bool // something may have happened since the last look began
+	calm    calm
 
 	mu      sync.Mutex
 	busy    map[events.Ref]bool
@@ -83,6 +90,9 @@ func NewLoop[O any](worker Worker[O], wishes *Wishes, opt Options) *Loop[O] {
 	if opt.Report == nil {
 		opt.Report = func(r events.Ref) events.Ref { return r }
 	}
+	if opt.now == nil {
+		opt.now = time.Now
+	}
 	opt.Interval = or(opt.Interval, 15*time.Second)
 	opt.StepTimeout = or(opt.StepTimeout, 120*time.Second)
 	opt.Retry = or(opt.Retry, 500*time.Millisecond)
@@ -113,8 +123,14 @@ func (l *Loop[O]) Offer(d desired.Document) (Verdict, error) {
 	return v, nil
 }
 
-// Wake makes the loop look at once.
+// Wake makes the loop look at once, and often for a while: something may have happened.
 func (l *Loop[O]) Wake() {
+	l.stirred.Store(true)
+	l.look()
+}
+
+// look makes the loop look at once.
+func (l *Loop[O]) look() {
 	select {
 	case l.wake <- struct{}{}:
 	default:
@@ -126,7 +142,7 @@ func (l *Loop[O]) Drain() {
 	l.mu.Lock()
 	l.drain = true
 	l.mu.Unlock()
-	l.Wake()
+	l.look()
 }
 
 // Run loops until ctx ends, and then waits for the steps under way.
@@ -154,6 +170,7 @@ func (l *Loop[O]) pass(ctx context.Context) time.Duration {
 			return 0
 		}
 		l.failing++
+		l.calm = calm{}
 		l.opt.Log.Error("observe the machine", "err", err, "times", l.failing)
 		return min(l.opt.Retry<<min(l.failing-1, 6), 30*time.Second, l.opt.Interval)
 	}
@@ -168,7 +185,7 @@ func (l *Loop[O]) pass(ctx context.Context) time.Duration {
 	held := l.drain && !snap.Complete
 	l.drain = held
 	l.mu.Unlock()
-	wait := l.opt.Interval
+	wait := l.longest(len(plans) == 0 && len(busy) == 0, docs, seen, snap)
 	for _, p := range plans {
 		if busy[p.Object] || held && !p.Urgent {
 			continue

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"reflect"
 	"slices"
 	"sync"
 	"time"
@@ -59,6 +60,7 @@ func (r *StorageReporter) Part(name string) func(Snapshot) {
 	return func(s Snapshot) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
+		same := p.latest != nil && reflect.DeepEqual(p.latest.Storage, s.Storage)
 		p.latest = &s
 		if s.Term > r.term { // the log was restored: what is here has to be told anew
 			r.term, r.told = s.Term, ""
@@ -67,7 +69,9 @@ func (r *StorageReporter) Part(name string) func(Snapshot) {
 		if r.due && s.Complete && p.full == nil && s.Term >= r.term {
 			p.full = &s
 		}
-		r.signal()
+		if !same || r.due || r.told == "" { // else it was told, or is being told
+			r.signal()
+		}
 	}
 }
 

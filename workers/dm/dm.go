@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -96,7 +97,10 @@ func Remove(name string) error {
 }
 
 // List gives all devices with their tables in force. A device that goes away meanwhile is left out.
-func List() ([]Device, error) {
+func List() ([]Device, error) { return Named("") }
+
+// Named is List of the devices whose names begin so; no other one is asked for.
+func Named(prefix string) ([]Device, error) {
 	_, data, err := control(unix.DM_LIST_DEVICES, request{})
 	if err != nil {
 		return nil, fmt.Errorf("list devices: %w", err)
@@ -107,6 +111,9 @@ func List() ([]Device, error) {
 	}
 	var out []Device
 	for _, n := range names {
+		if !strings.HasPrefix(n, prefix) {
+			continue
+		}
 		d, err := Get(n)
 		if errors.Is(err, unix.ENXIO) {
 			continue
@@ -168,23 +175,24 @@ type request struct {
 }
 
 const (
-	firstBuffer = 16 << 10
+	firstBuffer = 4 << 10
 	mostBuffer  = 16 << 20
 )
 
-// control does one ioctl, with a larger buffer if the kernel asks for it.
+// control does one ioctl, with a larger buffer if the kernel asks for it. The node is not opened by os.OpenFile, which would register it with the
+// runtime's poller each time.
 func control(op uint, r request) (unix.DmIoctl, []byte, error) {
-	f, err := os.OpenFile(Path(unix.DM_CONTROL_NODE), os.O_RDWR, 0)
+	fd, err := unix.Open(Path(unix.DM_CONTROL_NODE), unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return unix.DmIoctl{}, nil, fmt.Errorf("open device-mapper: %w", err)
 	}
-	defer f.Close()
+	defer unix.Close(fd)
 	for size := firstBuffer + len(r.data); ; size *= 4 {
 		buf, err := encodeRequest(r, size)
 		if err != nil {
 			return unix.DmIoctl{}, nil, err
 		}
-		if _, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), uintptr(op), uintptr(unsafe.Pointer(&buf[0]))); errno != 0 {
+		if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), uintptr(op), uintptr(unsafe.Pointer(&buf[0]))); errno != 0 {
 			return unix.DmIoctl{}, nil, errno
 		}
 		head, data, err := decodeAnswer(buf)

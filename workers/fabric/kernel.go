@@ -8,10 +8,11 @@ import (
 	"os"
 	"path/filepath"
 	"sort"
-	"strings"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"cloudengine/workers/sysfs"
 )
 
 // Kernel is the network of this machine: rtnetlink(7) for cards and addresses, RDMA netlink for soft devices, sysfs for what belongs to what.
@@ -86,8 +87,8 @@ func readRDMA(sys string) (map[string]rdmaDevice, error) {
 	}
 	for _, e := range all {
 		dir := filepath.Join(sys, "class/infiniband", e.Name())
-		if parent, err := os.ReadFile(filepath.Join(dir, "parent")); err == nil {
-			out[strings.TrimSpace(string(parent))] = rdmaDevice{e.Name(), true}
+		if parent, err := sysfs.Read(filepath.Join(dir, "parent")); err == nil {
+			out[parent] = rdmaDevice{e.Name(), true}
 			continue
 		}
 		nets, err := os.ReadDir(filepath.Join(dir, "device/net"))

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"cloudengine/events"
+	"cloudengine/workers/sysfs"
 )
 
 // DeviceModel is the program that emulates the machine of an HVM domain, where libxl looks for it. A host without it runs none.
@@ -125,7 +126,7 @@ func IsDeviceModel(pid int) bool {
 // modelOf says whose device model a process is. One that has ended and is not reaped yet has no arguments any more.
 func modelOf(pid int) (domid int, ok bool) {
 	dir := "/proc/" + strconv.Itoa(pid)
-	name, err := os.ReadFile(dir + "/comm")
+	name, err := sysfs.ReadFile(dir + "/comm")
 	if err != nil || strings.TrimSpace(string(name)) != deviceModelName {
 		return 0, false
 	}

@@ -20,7 +20,7 @@ import (
 const (
 	pidFile     = "run/iscsid.pid" // iscsid's own default
 	daemonTime  = 20 * time.Second // that iscsid may take to start
-	watchPeriod = 2 * time.Second
+	watchPeriod = 4 * time.Second  // between two looks whether iscsid runs, and whether there are SRP sessions to be watched
 )
 
 // configuration of iscsid and of every node record (iscsid.conf of open-iscsi 2.1.8 explains the names; times in seconds). A login gives up
@@ -63,25 +63,47 @@ func (i *Initiator) Ensure(ctx context.Context) error {
 // the background.
 func (i *Initiator) Run(ctx context.Context) error {
 	defer i.Wait()
-	var watch sync.WaitGroup
-	defer watch.Wait()
-	watch.Go(func() { i.watchTargets(ctx) })
-	tick := time.NewTicker(watchPeriod)
-	defer tick.Stop()
+	var w watch
+	defer w.resets.Wait()
+	defer w.flow.close()
+	var begun sync.WaitGroup
+	defer begun.Wait()
+	var looked time.Time
 	for {
+		began, pause := time.Now(), askPause
+		if began.Sub(looked) >= watchPeriod {
+			looked = began
+			i.restart(ctx, &begun)
+		}
+		i.askAll(ctx, &w)
+		if len(w.flow.hosts) == 0 { // there is nothing to be watched yet
+			pause = watchPeriod
+		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-tick.C:
+		case <-time.After(pause - time.Since(began)): // a question that was not answered has taken its time
 		}
-		if _, err := os.Stat(i.path(pidFile)); err != nil || i.daemon() != 0 {
-			continue
-		}
-		i.log().Warn("iscsid has died: starting it again")
+	}
+}
+
+// restart starts iscsid again when it has died, beside the caller: it may take its time.
+func (i *Initiator) restart(ctx context.Context, begun *sync.WaitGroup) {
+	if !i.died() {
+		return
+	}
+	i.log().Warn("iscsid has died: starting it again")
+	begun.Go(func() {
 		if err := i.Ensure(ctx); err != nil {
 			i.log().Error("iscsid not started", "err", err)
 		}
-	}
+	})
+}
+
+// died says whether iscsid was started in this boot and does not run.
+func (i *Initiator) died() bool {
+	_, err := os.Stat(i.path(pidFile))
+	return err == nil && i.daemon() == 0
 }
 
 func (i *Initiator) startDaemon(ctx context.Context) error {

@@ -14,6 +14,7 @@ import (
 
 	"cloudengine/events"
 	"cloudengine/workers/fabric"
+	"cloudengine/workers/sysfs"
 )
 
 // Session is a session that the kernel has.
@@ -65,11 +66,11 @@ func (i *Initiator) list(parts ...string) ([]string, error) {
 
 // text reads a file of sysfs. What is gone meanwhile, or cannot be read, is empty.
 func (i *Initiator) text(parts ...string) string {
-	body, err := os.ReadFile(i.path(parts...))
+	text, err := sysfs.Read(i.path(parts...))
 	if err != nil {
 		return ""
 	}
-	return strings.TrimSpace(string(body))
+	return text
 }
 
 func number(re *regexp.Regexp, name string) (int, bool) {
@@ -108,7 +109,7 @@ func (i *Initiator) srpSessions() ([]Session, error) {
 func (i *Initiator) recorded(id string) Target {
 	t := Target{Transport: fabric.SRP}
 	var read Target
-	body, err := os.ReadFile(i.path(recordDir, id))
+	body, err := sysfs.ReadFile(i.path(recordDir, id)) // short
 	if err == nil && json.Unmarshal(body, &read) == nil && events.TargetSRP(read.Machine) == id {
 		t = read
 	}

@@ -21,38 +21,24 @@ import (
 // registration of memory, fails in that ("mr->lkey not free"), and then neither sends nor tells ib_srp. What is under way would wait for the
 // time limit of its commands, and for error handling after that: minutes. So we ask the target's address.
 const (
-	askTime    = 2 * time.Second // of one question
-	askPause   = time.Second     // after an answer
-	silentAsks = 3               // questions in a row without an answer: the target is dead
-	resetTime  = 3 * time.Minute // of a reset in the background
+	askTime    = 1700 * time.Millisecond // of one question
+	askPause   = time.Second             // between two looks whether it must be asked
+	silentAsks = 3                       // questions in a row without an answer: the target is dead
+	resetTime  = 3 * time.Minute         // of a reset in the background
 )
 
 // watch is what asking has shown so far. Its zero value is ready.
 type watch struct {
+	flow   flow
 	mu     sync.Mutex
 	silent map[string]int // questions in a row without an answer, by session
 	resets sync.WaitGroup
 }
 
-// watchTargets asks the targets of SRP sessions until ctx ends. A session whose target is silent is reset.
-func (i *Initiator) watchTargets(ctx context.Context) {
-	var w watch
-	defer w.resets.Wait()
-	tick := time.NewTicker(askPause)
-	defer tick.Stop()
-	for {
-		i.askAll(ctx, &w)
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-	}
-}
-
-// askAll asks each target once, all at the same time. A session that is known to be down needs no question.
+// askAll asks each target from which an answer is due and none has come since the last call, all at the same time. A session that is known to be
+// down needs no question, and one on which commands end, or none is under way, needs none either.
 func (i *Initiator) askAll(ctx context.Context, w *watch) {
-	sessions, err := i.srpSessions()
+	waiting, err := w.flow.waiting(i)
 	if err != nil {
 		i.log().Warn("look at SRP sessions", "err", err)
 		return
@@ -60,10 +46,7 @@ func (i *Initiator) askAll(ctx context.Context, w *watch) {
 	before := w.silent
 	w.silent = map[string]int{}
 	var group sync.WaitGroup
-	for _, s := range sessions {
-		if !s.Live || s.Target.Address == "" {
-			continue
-		}
+	for _, s := range waiting {
 		group.Go(func() {
 			err := i.ask(ctx, s.Target, askTime)
 			if err == nil || ctx.Err() != nil {

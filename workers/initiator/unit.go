@@ -58,7 +58,7 @@ func (i *Initiator) LUNs(ctx context.Context) ([]LUN, error) {
 
 // lun reads one disk, and the number of its SCSI host.
 func (i *Initiator) lun(disk string) (LUN, int, bool) {
-	device, err := filepath.EvalSymlinks(i.path("sys/block", disk, "device"))
+	device, err := os.Readlink(i.path("sys/block", disk, "device"))
 	if err != nil {
 		return LUN{}, 0, false
 	}

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"cloudengine/events"
+	"cloudengine/workers/sysfs"
 )
 
 // Files is what is needed of configfs. Paths are relative to its directory target. Errors are those of package os.
@@ -62,7 +63,7 @@ func (d dir) List(name string) (dirs, links []string, err error) {
 }
 
 func (d dir) Read(name string) (string, error) {
-	b, err := os.ReadFile(d.path(name))
+	b, err := sysfs.ReadFile(d.path(name))
 	return strings.TrimSpace(strings.Trim(string(b), "\x00")), err
 }
 

@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"cloudengine/workers/sysfs"
 )
 
 // States of arrays (array_state) in which they serve reads and writes, and others that are named here.
@@ -129,20 +131,20 @@ type attributes struct {
 }
 
 func (r *attributes) text(name string) string {
-	b, err := os.ReadFile(filepath.Join(r.dir, name))
+	text, err := sysfs.Read(filepath.Join(r.dir, name))
 	if err != nil && r.err == nil {
 		r.err = err
 	}
-	return strings.TrimSpace(string(b))
+	return text
 }
 
 // maybe is text for a file that some states of an array do not have, or cannot be read in.
 func (r *attributes) maybe(name string) string {
-	b, err := os.ReadFile(filepath.Join(r.dir, name))
+	text, err := sysfs.Read(filepath.Join(r.dir, name))
 	if err != nil {
 		return ""
 	}
-	return strings.TrimSpace(string(b))
+	return text
 }
 
 func first(s string) int {

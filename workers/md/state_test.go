@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// sysfs writes files below a root.
-func sysfs(t *testing.T, files map[string]string) string {
+// sysfsTree writes files below a root.
+func sysfsTree(t *testing.T, files map[string]string) string {
 	t.Helper()
 	root := t.TempDir()
 	for name, text := range files {
@@ -24,7 +24,7 @@ func sysfs(t *testing.T, files map[string]string) string {
 }
 
 func TestList(t *testing.T) {
-	root := sysfs(t, map[string]string{
+	root := sysfsTree(t, map[string]string{
 		"md0/dev": "9:0", "md0/size": "131072", "md0/md/array_state": "clean", "md0/md/level": "raid10", "md0/md/raid_disks": "4", "md0/md/layout": "258",
 		"md0/md/chunk_size": "65536", "md0/md/degraded": "2", "md0/md/sync_action": "recover", "md0/md/sync_completed": "100 / 400",
 		"md0/md/uuid": arrayID, "md0/holders/dm-0/x": "",

@@ -90,6 +90,10 @@ func (a *agent) complete() {
 	}
 }
 
+// calmTick is the longest time between two looks at domains while nothing happens, if xenstore tells of domains that come, shut down and go: the
+// looks for complete reports are enough.
+const calmTick = completeEvery + 30*time.Second
+
 // wire joins worker, loop and reporter.
 func (a *agent) wire() {
 	w := &host.Worker{
@@ -106,8 +110,12 @@ func (a *agent) wire() {
 		Answered:  func(e []events.DomainEnded) { a.consoles.answered(e); w.Answered(e); a.loop.Wake() },
 		Forgotten: w.Unanswered,
 	}
+	calm := calmTick
+	if a.edges.watch == nil {
+		calm = 0
+	}
 	a.loop = workers.NewLoop(w, a.wishes, workers.Options{
-		Log: a.log, Publish: func(s workers.Snapshot) { a.reporter.Offer(a.consoles.name(s)) }, Keep: a.keep.keep, Interval: a.opt.tick,
+		Log: a.log, Publish: func(s workers.Snapshot) { a.reporter.Offer(a.consoles.name(s)) }, Keep: a.keep.keep, Interval: a.opt.tick, Calm: calm,
 		Report: func(r events.Ref) events.Ref {
 			if r.Kind == desired.KindDomain {
 				r.Kind = events.KindVM

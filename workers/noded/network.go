@@ -27,7 +27,7 @@ func (c *chain) addNetworks() {
 	servers := newNetServers(w.Standing, c.a.log.With("part", "networks"))
 	w.Changed = servers.wake
 	c.others = append(c.others, servers.run)
-	addLoopEvery(c, "networks", networkInterval, w, nil)
+	addLoopEvery(c, "networks", networkInterval, 0, w, nil)
 	c.a.worker.NICs = w
 	c.networks = func(ctx context.Context) (*events.NetworksReport, error) {
 		r, err := w.Inspect(ctx, c.a.wishes.All())

@@ -20,10 +20,21 @@ import (
 	"cloudengine/workers/proxy"
 	"cloudengine/workers/storage"
 	"cloudengine/workers/throttle"
+	"cloudengine/workers/uevent"
 )
 
-// storageInterval is the longest time between two looks of a loop of storage: what the kernel does by itself shows no other way.
+// storageInterval is the longest time between two looks of a loop of storage while something happens or is not as it should be: not all that the
+// kernel does by itself shows another way.
 const storageInterval = 2 * time.Second
+
+// storageCalm is the same while nothing does: of devices that come and go, of md and of paths that fail the kernel tells.
+const storageCalm = 15 * time.Second
+
+// hearAgain is the time between a loss of what the kernel tells and listening again.
+const hearAgain = 5 * time.Second
+
+// fabricLoop is the loop that keeps fabrics: the first one.
+const fabricLoop = 0
 
 // proxyModules are what arrays are made with. There is no modprobe that the kernel could call.
 var proxyModules = []string{"dm_mod", "md_mod", "raid10"}
@@ -63,6 +74,12 @@ type storer[O any] interface {
 // described makes a storer a worker of the loop.
 type described[O any] struct{ storer[O] }
 
+// Restless is the worker's own.
+func (d described[O]) Restless(docs []desired.Document, seen O) bool {
+	r, ok := d.storer.(workers.Restless[O])
+	return ok && r.Restless(docs, seen)
+}
+
 // Describe says what is reported.
 func (d described[O]) Describe(docs []desired.Document, seen O, busy map[events.Ref]bool) workers.Snapshot {
 	r := d.Report(docs, seen, busy)
@@ -74,11 +91,11 @@ func (d described[O]) Describe(docs []desired.Document, seen O, busy map[events.
 
 // addLoop makes a loop for a worker of storage. published is called after each look; it may be nil.
 func addLoop[O any](c *chain, name string, w storer[O], published func()) {
-	addLoopEvery(c, name, storageInterval, w, published)
+	addLoopEvery(c, name, storageInterval, storageCalm, w, published)
 }
 
-// addLoopEvery makes a loop for a worker, which looks at least so often.
-func addLoopEvery[O any](c *chain, name string, interval time.Duration, w storer[O], published func()) {
+// addLoopEvery makes a loop for a worker, which looks at least so often, and so often while nothing happens.
+func addLoopEvery[O any](c *chain, name string, interval, calm time.Duration, w storer[O], published func()) {
 	offer := c.report.Part(name)
 	c.looks = append(c.looks, func(ctx context.Context) (events.StorageReport, error) {
 		seen, err := w.Observe(ctx)
@@ -88,7 +105,7 @@ func addLoopEvery[O any](c *chain, name string, interval time.Duration, w storer
 		return w.Report(c.a.wishes.All(), seen, nil), nil
 	})
 	c.loops = append(c.loops, workers.NewLoop(described[O]{w}, c.a.wishes, workers.Options{
-		Log: c.a.log.With("part", name), Interval: interval,
+		Log: c.a.log.With("part", name), Interval: interval, Calm: calm,
 		Publish: func(s workers.Snapshot) {
 			offer(s)
 			if published != nil {
@@ -132,7 +149,9 @@ func newChain(a *agent) *chain {
 		c.others = append(c.others, func(ctx context.Context) error { return w.Run(ctx, storageInterval) })
 	}
 	if a.conf.IsXen {
-		w := &path.Worker{Initiator: logins(), Mapper: path.Kernel{}, Load: modprobe.Load, Log: a.log.With("part", "paths"), Changed: c.wake}
+		w := &path.Worker{
+			Initiator: logins(), Mapper: path.Kernel{}, Load: modprobe.Load, Listen: path.Listen, Log: a.log.With("part", "paths"), Changed: c.wake,
+		}
 		addLoop(c, "paths", w, nil)
 		c.mapped = w.Mapped
 		c.addNetworks()
@@ -181,6 +200,20 @@ func (c *chain) drain() {
 	}
 }
 
+// hear listens to the kernel until ctx ends. While it cannot, loops look at their intervals.
+func (c *chain) hear(ctx context.Context, listen func(context.Context) error) error {
+	for ctx.Err() == nil {
+		if err := listen(ctx); err != nil && ctx.Err() == nil {
+			c.a.log.Warn("what the kernel tells is not heard for the moment", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(hearAgain):
+		}
+	}
+	return ctx.Err()
+}
+
 // look looks for itself, beside the loops, and changes nothing.
 func (c *chain) look(ctx context.Context) (*events.StorageReport, error) {
 	all := events.StorageReport{Machine: c.a.machine, Boot: c.a.conf.BootID}
@@ -204,6 +237,12 @@ func (c *chain) run(ctx context.Context) error {
 	for _, f := range c.others {
 		group.Go(func() error { return f(ctx) })
 	}
+	group.Go(func() error {
+		return c.hear(ctx, func(ctx context.Context) error { return uevent.Devices(ctx, uevent.Subsystems, c.wake) })
+	})
+	group.Go(func() error {
+		return c.hear(ctx, func(ctx context.Context) error { return uevent.Network(ctx, c.loops[fabricLoop].Wake) })
+	})
 	group.Go(func() error { return c.report.Run(ctx) })
 	return group.Wait()
 }

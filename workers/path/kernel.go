@@ -3,6 +3,7 @@ package path
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"cloudengine/workers/dm"
@@ -19,7 +20,20 @@ func (k Kernel) List() ([]Device, error) {
 	if err != nil {
 		return nil, err
 	}
-	var out []Device
+	return k.ours(all)
+}
+
+// Maps reads no device but maps.
+func (k Kernel) Maps() ([]Device, error) {
+	all, err := dm.Named(mapPrefix)
+	if err != nil {
+		return nil, err
+	}
+	out, err := k.ours(all)
+	return slices.DeleteFunc(out, func(d Device) bool { _, is := arrayOf(d.UUID); return !is }), err
+}
+
+func (k Kernel) ours(all []dm.Device) (out []Device, err error) {
 	for _, d := range all {
 		_, array := arrayOf(d.UUID)
 		_, volume := volumeOf(d.UUID)
@@ -40,6 +54,9 @@ func (k Kernel) List() ([]Device, error) {
 	}
 	return out, nil
 }
+
+// Listen begins to listen to device-mapper's events.
+func Listen() (Listener, error) { return dm.Listen() }
 
 // Paths reads the status of a map.
 func (Kernel) Paths(name string) ([]Path, error) {

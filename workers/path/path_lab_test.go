@@ -64,7 +64,7 @@ func newRig(t *testing.T) *rig {
 	}
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
 	i := &initiator.Initiator{Self: hostID, Log: log}
-	r := &rig{T: t, target: lio.Kernel("", proxy1, modprobe.Load), w: &Worker{Initiator: i, Mapper: Kernel{}, Load: modprobe.Load, Log: log}}
+	r := &rig{T: t, target: lio.Kernel("", proxy1, modprobe.Load), w: &Worker{Initiator: i, Mapper: Kernel{}, Load: modprobe.Load, Listen: Listen, Log: log}}
 	r.export()
 	return r
 }

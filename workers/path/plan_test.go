@@ -128,14 +128,14 @@ func TestPathsComeAndGo(t *testing.T) {
 		t.Fatalf("paths %+v", m.Paths)
 	}
 	x.down[proxy1] = true
-	if w.check(t.Context()); m.usable() != 0 || !w.stuck([]string{m.Name}) {
+	if c := w.check(t.Context()); m.usable() != 0 || !c.stuck || !c.changed {
 		t.Fatalf("no path works, and that is not known: %+v", m.Paths)
 	}
 	if err := ready(w, vol1, arrayA, 4*mib); !errors.Is(err, errNotReady) {
 		t.Errorf("a disk without a path is ready: %v", err)
 	}
 	x.active[arrayA] = proxy2 // taken over
-	if w.check(t.Context()); m.usable() != 1 || w.stuck([]string{m.Name}) {
+	if c := w.check(t.Context()); m.usable() != 1 || c.stuck || !c.changed {
 		t.Fatalf("the takeover is not seen: %+v", m.Paths)
 	}
 	x.drop(proxy1) // given up by the kernel: its disk is gone

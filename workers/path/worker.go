@@ -35,6 +35,8 @@ var _ Initiator = (*initiator.Initiator)(nil)
 type Mapper interface {
 	// List gives our devices, by their UUIDs.
 	List() ([]Device, error)
+	// Maps gives only those of arrays.
+	Maps() ([]Device, error)
 	// Paths gives the paths of a map as the kernel sees them now.
 	Paths(name string) ([]Path, error)
 	Create(name, uuid string, table []Line) error
@@ -58,15 +60,25 @@ type Worker struct {
 	Log       *slog.Logger
 	Changed   func() // is called when a path begins or ends to work; may be nil
 
+	Listen func() (Listener, error) // to device-mapper's events; nil: nothing tells of them, and paths are asked every Interval
+
 	// Times; zero values get defaults.
 	Interval time.Duration // between two checks of all paths; 2 s
-	Hurry    time.Duration // between two looks whether a map has no path that works, which is checked at once then; 500 ms
+	Calm     time.Duration // the same while events are heard and nothing has changed; 10 s
+	Hurry    time.Duration // the same while a map has no path that works; 500 ms
 	Answer   time.Duration // that a path gets to answer a check; 3 s
 	Patience time.Duration // that Ready waits for a device; 15 s
 
 	loading sync.Mutex
 	loaded  bool
 }
+
+// Defaults of the times between two checks.
+const (
+	defaultInterval = 2 * time.Second
+	defaultCalm     = 10 * time.Second
+	defaultHurry    = 500 * time.Millisecond
+)
 
 // modules that the kernel cannot load by itself here: there is no modprobe.
 var modules = []string{"dm-mod", "dm-multipath", "dm-service-time", "scsi_dh_alua", "sd_mod"}

@@ -205,6 +205,11 @@ func (w *world) List() ([]Device, error) {
 	return out, nil
 }
 
+func (w *world) Maps() ([]Device, error) {
+	all, err := w.List()
+	return slices.DeleteFunc(all, func(d Device) bool { _, is := arrayOf(d.UUID); return !is }), err
+}
+
 func (w *world) Paths(name string) ([]Path, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

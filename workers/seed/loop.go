@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"cloudengine/workers/sysfs"
 )
 
 // kernel is the loop devices of this machine (loop(4)).
@@ -37,7 +39,7 @@ func (kernel) List() ([]Loop, error) {
 		}
 		var text [3]string
 		for i, file := range []string{"loop/backing_file", "dev", "ro"} {
-			b, err := os.ReadFile(filepath.Join(dir, file))
+			b, err := sysfs.ReadFile(filepath.Join(dir, file))
 			if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENXIO) {
 				break // it has no file
 			}

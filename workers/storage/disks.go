@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"cloudengine/events"
+	"cloudengine/workers/sysfs"
 )
 
 // Disk is a disk of this machine that may be given away.
@@ -72,11 +73,11 @@ func disk(dir string) (Disk, bool) {
 
 // attr reads an attribute; one that is not there is empty.
 func attr(dir, name string) string {
-	b, err := os.ReadFile(filepath.Join(dir, name))
+	text, err := sysfs.Read(filepath.Join(dir, name))
 	if err != nil {
 		return ""
 	}
-	return clean(string(b))
+	return clean(text)
 }
 
 const maxText = 64 // bytes of a serial number or a model in a report
@@ -102,7 +103,7 @@ func serialOf(dir string) string {
 			return s
 		}
 	}
-	b, err := os.ReadFile(filepath.Join(dir, "device/vpd_pg80"))
+	b, err := sysfs.ReadFile(filepath.Join(dir, "device/vpd_pg80"))
 	if err != nil || len(b) < 4 || b[1] != 0x80 {
 		return ""
 	}

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"cloudengine/events"
+	"cloudengine/workers/sysfs"
 )
 
 // Dir is where the throttle's control files are on a machine of ours.
@@ -64,7 +65,7 @@ func Open(dir string) (*Kernel, error) {
 func (k *Kernel) Limits(context.Context) (map[string]events.DiskLimits, error) {
 	all := map[string]events.DiskLimits{}
 	for _, f := range files {
-		text, err := os.ReadFile(filepath.Join(k.dir, f.name))
+		text, err := sysfs.ReadFile(filepath.Join(k.dir, f.name))
 		if err != nil {
 			return nil, fmt.Errorf("read limits: %w", err)
 		}
