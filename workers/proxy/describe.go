@@ -127,24 +127,28 @@ func (v view) absent(l legView) string {
 // events gives a lower bound of md's event count for all time to come, and whether the superblocks tell of all that md's state does.
 //
 // A member that is lost must never be taken for a good one later, so the count that is told with the loss must be higher than the lost
-// member's: it is told from a superblock that knows of the loss. While all members are there, md may take one event back when the array
-// becomes clean (md_update_sb in drivers/md/md.c): then one less is told.
+// member's: it is told from a superblock that knows of the loss. Otherwise md may take one event back when the array becomes clean
+// (md_update_sb in drivers/md/md.c), and one less is told: also while md's state lacks members, as the superblock, which is read later, may be of
+// after they were filled.
 func (v view) events() (n uint64, settled bool) {
 	a := v.arrays[0]
 	for _, l := range v.disks() {
 		if m := a.InSlot(l.Slot); m == nil || !m.Is("in_sync") || l.lun == nil || m.Dev != l.lun.Dev || l.super.Err != nil || l.super.UUID != string(v.id) {
 			continue
 		}
-		n = max(n, l.super.Events)
-		settled = true
+		full := true
 		for slot := range a.RaidDisks {
-			if a.InSlot(slot) == nil && l.super.Has(slot) {
+			has := l.super.Has(slot)
+			if a.InSlot(slot) == nil && has {
 				return 0, false
 			}
+			full = full && has
 		}
-	}
-	if n > 0 && a.Degraded == 0 {
-		n--
+		least := l.super.Events
+		if full && least > 0 {
+			least--
+		}
+		n, settled = max(n, least), true
 	}
 	return n, settled
 }

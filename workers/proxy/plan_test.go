@@ -130,6 +130,31 @@ func TestBroken(t *testing.T) {
 	e.want(t, events.ArrayActive)
 }
 
+// TestCountReadAfterAFill: a member is filled, and written to, between the look at md's state, which lacks it, and the look at superblocks. When
+// the array becomes clean then, md takes one event back: an array whose log knew a higher count would never be assembled again.
+func TestCountReadAfterAFill(t *testing.T) {
+	e := newEngine(newWorld(2, 1))
+	e.say(e.doc(desired.Active, 1, fresh))
+	e.want(t, events.ArrayActive)
+	a := &e.w.arrays[0]
+	a.Members[0].States = []string{"spare"}
+	e.w.update(a)
+	e.w.between = func() {
+		a.Members[0].States = []string{"in_sync"}
+		e.w.update(a)
+		e.w.update(a)
+	}
+	if _, err := e.pass(); err != nil || e.w.between != nil || e.last[arrayID].Degraded != 1 {
+		t.Fatalf("%v; report %+v", err, e.last[arrayID])
+	}
+	for _, d := range e.w.disks {
+		d.super.Events--
+	}
+	if told, have := e.last[arrayID].Events, e.w.disks[0].super.Events; told == 0 || told > have {
+		t.Fatalf("event count %d was told, and md has %d now", told, have)
+	}
+}
+
 // TestOlderLegAfterALoss: the legs that missed writes are not assembled alone, even under a document of before.
 func TestOlderLegAfterALoss(t *testing.T) {
 	e := newEngine(newWorld(2, 1))

@@ -55,6 +55,8 @@ type world struct {
 
 	file string // what the bytes of the array are kept in; empty: they are not
 
+	between func() // once, before the next superblock is read
+
 	mapped []byte           // that file, outside of what the race detector looks at
 	theirs []desired.Volume // whose extents may be written, with a file
 	fetch  proxy.Fetch
@@ -382,16 +384,6 @@ func (w records) extend(id events.ArrayID, v events.VolumeID, have int, more []e
 			}
 		}
 		w.records[id].Volumes[v] = append(w.records[id].Volumes[v], more...)
-		return nil
-	})
-}
-
-func (w records) Remove(_ context.Context, id events.ArrayID, _ string, v events.VolumeID) error {
-	return w.act("drop "+string(v), func() error {
-		if err := w.alive(string(id)); err != nil {
-			return err
-		}
-		delete(w.records[id].Volumes, v)
 		return nil
 	})
 }

@@ -18,6 +18,10 @@ import (
 type blocks struct{ *world }
 
 func (w blocks) Super(name string) (md.Super, error) {
+	if f := w.between; f != nil {
+		w.between = nil
+		f()
+	}
 	switch d := w.disk(name); {
 	case !w.seen(d):
 		return md.Super{}, unix.EIO
@@ -123,4 +127,14 @@ type zeroes struct{}
 func (zeroes) Read(p []byte) (int, error) {
 	clear(p)
 	return len(p), nil
+}
+
+func (w records) Remove(_ context.Context, id events.ArrayID, _ string, v events.VolumeID) error {
+	return w.act("drop "+string(v), func() error {
+		if err := w.alive(string(id)); err != nil {
+			return err
+		}
+		delete(w.records[id].Volumes, v)
+		return nil
+	})
 }
