@@ -13,6 +13,9 @@ const (
 	RoleProxy       = "proxy"        // joins disks of storage nodes into arrays, and exports those
 )
 
+// RoleGateway is of machines that connect networks of accounts with an external one.
+const RoleGateway = "gateway"
+
 // Ids of storage.
 type (
 	FabricID string

@@ -34,6 +34,8 @@ var packages = []struct{ name, why string }{
 	{"busybox", "a small guest's DHCP client (udhcpc), to answer in tests"},
 	{"isc-dhcp-client", "Debian's DHCP client, to answer in tests"},
 	{"bind9-dnsutils", "a DNS client (dig), to answer in tests"},
+	{"keepalived", "electing the active gateway (VRRP)"},
+	{"conntrackd", "keeping a pair of gateways' connections in step"},
 	{"util-linux", "running those in network namespaces (nsenter)"},
 	{"systemd", "checking the unit in that package (systemd-analyze, systemd-sysusers)"},
 }

@@ -58,7 +58,7 @@ var only = []struct {
 	{"golang.org/x/mod", []string{"cloudengine/events/audit"}, "one place knows the tree of the log and its notes"},
 	{"github.com/miekg/dns", []string{"cloudengine/workers/dns", "cloudengine/workers/benchguests"}, "one place answers names (benchguests measures against the bare library)"},
 	{"github.com/mdlayher/packet", []string{"cloudengine/workers/dhcp"}, "one place sees frames"},
-	{"github.com/vishvananda/netns", []string{"cloudengine/e2e/rack", "cloudengine/workers/network"}, "only the virtual rack and networks of accounts have namespaces"},
+	{"github.com/vishvananda/netns", []string{"cloudengine/e2e/rack", "cloudengine/workers/network", "cloudengine/workers/gateway"}, "only the virtual rack, networks of accounts and their gateways have namespaces"},
 }
 
 // never lists forbidden imports between our own packages, with the reason.

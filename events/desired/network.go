@@ -17,13 +17,24 @@ type Network struct {
 	Subnets []Subnet         `json:"subnets,omitempty"` // by id
 	Ports   []Port           `json:"ports,omitempty"`   // all NICs of the network, by id
 	Want    string           `json:"want"`              // There or Absent
+
+	Gateways []NetworkGateway `json:"gateways,omitempty"` // machines that connect it with an external network
+}
+
+// NetworkGateway is one of the two machines that connect a network with an external one, as the others on the network see it. Which of the two
+// has the gateway's address at the moment its gratuitous ARP says.
+type NetworkGateway struct {
+	MAC  string `json:"mac"`            // of its device in the network
+	At   string `json:"at,omitempty"`   // IPv4 address of the machine on the underlay; empty: it is not on it
+	Here bool   `json:"here,omitempty"` // that is this machine
 }
 
 // Subnet is a run of addresses of a network.
 type Subnet struct {
 	Subnet events.SubnetID `json:"subnet"`
 	CIDR   string          `json:"cidr"`
-	Server string          `json:"server"` // where this host answers DHCP and DNS to its own guests
+	Server string          `json:"server"`           // where this host answers DHCP and DNS to its own guests
+	Router string          `json:"router,omitempty"` // IPv4 address of its gateway, which guests are told; empty: none
 }
 
 // Port is a NIC as the others on its network see it.

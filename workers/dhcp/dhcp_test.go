@@ -111,6 +111,25 @@ func TestOfferHasAllOfTheDocument(t *testing.T) {
 	}
 }
 
+// TestAGatewayIsTold: the router of the guest's subnet, if it can be one.
+func TestAGatewayIsTold(t *testing.T) {
+	for router, want := range map[string]bool{"10.1.0.254": true, "10.2.0.1": false, "fd00:1::2": false, "x": false} {
+		doc := document()
+		doc.Subnets[0].Router = router
+		n, err := NewNetwork(doc)
+		if (err == nil) != want {
+			t.Errorf("router %q: error %v", router, err)
+		}
+		p, err := n.Answer4(one, packet4(t, one, dhcpv4.MessageTypeDiscover))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m, _ := read4(t, p); (len(m.Router()) == 1 && m.Router()[0].String() == router) != want || !want && m.Router() != nil {
+			t.Errorf("router %q: told %v", router, m.Router())
+		}
+	}
+}
+
 func TestAnswersGoWhereClientsListen(t *testing.T) {
 	wrong := dhcpv4.OptRequestedIPAddress(net.IP{10, 1, 0, 9})
 	n := network(t, document())

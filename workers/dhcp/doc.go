@@ -14,5 +14,5 @@
 // It does not: keep a guest from sending frames under another one's hardware address, or a storm of broadcasts to its neighbours (the host's
 // filters do), check UDP checksums of requests
 // (those of a guest on the same machine are often not made), serve relays, fragments, prefixes (IA_PD) or temporary addresses (IA_TA), tell of
-// a router (networks have none), or take back an address before its hour has passed.
+// an IPv6 router (gateways do not route IPv6), or take back an address before its hour has passed.
 package dhcp

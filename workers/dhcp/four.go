@@ -70,6 +70,9 @@ func (n *Network) options4(g *guest) dhcpv4.Options {
 		dhcpv4.OptRenewTimeValue(renewTime),
 		dhcpv4.OptRebindingTimeValue(rebindTime),
 	}
+	if g.router.IsValid() {
+		list = append(list, dhcpv4.OptRouter(g.router.AsSlice()))
+	}
 	if g.host != "" {
 		list = append(list, dhcpv4.OptHostName(g.host))
 	}

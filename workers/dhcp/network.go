@@ -53,15 +53,17 @@ type guest struct {
 	host     string
 	four     netip.Prefix   // its address with its subnet's length; invalid: none
 	fourFrom netip.Addr     // server of that subnet
+	router   netip.Addr     // of that subnet; invalid: none
 	options  dhcpv4.Options // told with that address
 	six      netip.Prefix
 	sixFrom  netip.Addr
 }
 
-// six is an IPv6 subnet.
+// six is an IPv6 subnet, or one of either family.
 type six struct {
 	prefix netip.Prefix
 	server netip.Addr
+	router netip.Addr // of an IPv4 one; invalid: none
 }
 
 // Zone gives the domain under which guests of a network find each other, without a dot at the end.
@@ -84,9 +86,14 @@ func NewNetwork(doc desired.Network) (*Network, error) {
 			bad = append(bad, fmt.Errorf(form, s.Subnet, doc.Network, s.Server, s.CIDR, err))
 			continue
 		}
-		subnets = append(subnets, six{p, server})
+		router, err := netip.ParseAddr(s.Router)
+		if s.Router != "" && (err != nil || !p.Contains(router) || !router.Is4()) {
+			bad = append(bad, fmt.Errorf("read subnet %s of network %s: its router %q is not an IPv4 address in %q", s.Subnet, doc.Network, s.Router, s.CIDR))
+			router = netip.Addr{}
+		}
+		subnets = append(subnets, six{p, server, router})
 		if p.Addr().Is6() {
-			n.six = append(n.six, six{p, server})
+			n.six = append(n.six, six{prefix: p, server: server})
 		}
 	}
 	for _, p := range doc.Ports {
@@ -115,7 +122,7 @@ func (n *Network) addPort(p desired.Port, subnets []six) error {
 			switch at := netip.PrefixFrom(ip, s.prefix.Bits()); {
 			case !s.prefix.Contains(ip):
 			case ip.Is4() && !g.four.IsValid():
-				g.four, g.fourFrom = at, s.server
+				g.four, g.fourFrom, g.router = at, s.server, s.router
 			case ip.Is6() && !g.six.IsValid():
 				g.six, g.sixFrom = at, s.server
 			}

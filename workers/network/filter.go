@@ -38,6 +38,11 @@ func filterOf(wishes []Wish, seen Observed) string {
 				hosts[p.At] = true
 			}
 		}
+		for _, g := range w.Gateways {
+			if g.At != "" && g.At != w.Local {
+				hosts[g.At] = true
+			}
+		}
 	}
 	if !tunnels {
 		return ""

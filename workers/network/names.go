@@ -11,6 +11,8 @@ import (
 const (
 	Bridge = "br"
 	Tunnel = "vx"
+
+	GatewayPort = "gw" // of a machine that is a gateway of the network (package gateway)
 )
 
 // Port is the UDP port of the tunnels (RFC 7348, 8).

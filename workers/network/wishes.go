@@ -48,6 +48,11 @@ func (w Wish) check() error {
 			return fmt.Errorf("read network %s: %w", w.Network.Network, err)
 		}
 	}
+	for _, g := range w.Gateways {
+		if _, err := parseMAC(g.MAC); err != nil || g.At != "" && !isIPv4(g.At) {
+			return fmt.Errorf("read network %s: gateway %s at %q: %w", w.Network.Network, g.MAC, g.At, errNoMAC)
+		}
+	}
 	for _, s := range w.Subnets {
 		if _, err := serverOf(s); err != nil {
 			return fmt.Errorf("read network %s: %w", w.Network.Network, err)
@@ -101,6 +106,15 @@ func (w Wish) wanted(vifs []Vif) State {
 		}
 		hosts[p.At] = true
 		s.Remotes, s.Switch = append(s.Remotes, p.MAC+"@"+p.At), append(s.Switch, p.MAC+"@"+Tunnel)
+	}
+	for _, g := range w.Gateways {
+		switch {
+		case g.At == w.Local && g.Here:
+			s.Switch = append(s.Switch, g.MAC+"@"+GatewayPort)
+		case g.At != "" && g.At != w.Local && w.Local != "":
+			hosts[g.At] = true
+			s.Remotes, s.Switch = append(s.Remotes, g.MAC+"@"+g.At), append(s.Switch, g.MAC+"@"+Tunnel)
+		}
 	}
 	for at := range hosts {
 		s.Remotes = append(s.Remotes, everybody+"@"+at)

@@ -56,6 +56,9 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	if len(args) > 1 && args[1] == "selftest" {
 		return selftest(ctx, args[2:], stdout)
 	}
+	if len(args) > 1 && args[1] == notifyCall {
+		return gatewayNotify(ctx, args[2:])
+	}
 	o, err := parseFlags(args[1:])
 	if err != nil {
 		return err

@@ -155,6 +155,9 @@ func newChain(a *agent) *chain {
 		addLoop(c, "paths", w, nil)
 		c.mapped = w.Mapped
 		c.addNetworks()
+		if slices.Contains(a.conf.Roles, events.RoleGateway) {
+			c.addGateways()
+		}
 		c.others = append(c.others, w.Run)
 		a.worker.Disks = w
 		if k, err := throttle.Open(throttle.Dir); err != nil {
