@@ -10,6 +10,8 @@ CREATE TABLE nics (
   `network_name` VARCHAR(255) NOT NULL COMMENT 'name of that',
   `mac` VARCHAR(17) CHARACTER SET ascii COLLATE ascii_bin NOT NULL COMMENT 'unique in the cloud',
   `addresses` JSON NOT NULL COMMENT 'with the subnet that each is of',
+  `in_bps` BIGINT NOT NULL COMMENT 'most bytes per second that TCP brings to the guest; 0: no limit',
+  `out_bps` BIGINT NOT NULL COMMENT 'most bytes per second that TCP takes from it; 0: no limit',
   `created_at` DATETIME(6) NOT NULL COMMENT 'UTC',
   `changed_by` BIGINT UNSIGNED NOT NULL COMMENT 'number of the decision that last changed the row',
   `changed_at` DATETIME(6) NOT NULL COMMENT 'time of that decision, UTC',
