@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"cloudengine/events/desired"
 	"cloudengine/workers/dhcp"
 	"cloudengine/workers/dns"
@@ -20,21 +22,36 @@ const serverPause = time.Second
 type netServers struct {
 	standing func() []desired.Network
 	log      *slog.Logger
-	news     chan struct{} // holds a token after a change
+	news     chan struct{}        // holds a token after a change
+	path     func(vni int) string // of a network's namespace
 
 	running map[int]*servedNet
 }
 
 // servedNet is one network that is answered on.
 type servedNet struct {
-	dhcp *dhcp.Server
-	dns  *dns.Server
-	end  context.CancelFunc
-	done sync.WaitGroup
+	dhcp  *dhcp.Server
+	dns   *dns.Server
+	space namespace // in which they answer
+	end   context.CancelFunc
+	done  sync.WaitGroup
+}
+
+// namespace tells namespaces apart that had one name after the other. Its file is there as long as anybody is in it, so none that is served is
+// taken for a later one.
+type namespace struct{ dev, inode uint64 }
+
+// namespaceAt gives the namespace that has a name now, or the zero one.
+func namespaceAt(path string) namespace {
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		return namespace{}
+	}
+	return namespace{uint64(st.Dev), st.Ino}
 }
 
 func newNetServers(standing func() []desired.Network, log *slog.Logger) *netServers {
-	return &netServers{standing: standing, log: log, news: make(chan struct{}, 1), running: map[int]*servedNet{}}
+	return &netServers{standing: standing, log: log, news: make(chan struct{}, 1), path: network.Kernel{}.Path, running: map[int]*servedNet{}}
 }
 
 // wake says that networks, or their documents, have changed.
@@ -68,6 +85,10 @@ func (s *netServers) follow(ctx context.Context) {
 	for _, n := range s.standing() {
 		stands[n.VNI] = true
 		x, ok := s.running[n.VNI]
+		if ok && x.space != namespaceAt(s.path(n.VNI)) { // it was made anew: the old servers answer nobody there
+			s.stop(n.VNI)
+			ok = false
+		}
 		if !ok {
 			x = s.start(ctx, n.VNI)
 		}
@@ -84,10 +105,11 @@ func (s *netServers) follow(ctx context.Context) {
 
 func (s *netServers) start(ctx context.Context, vni int) *servedNet {
 	ctx, end := context.WithCancel(ctx)
-	path := network.Kernel{}.Path(vni)
+	path := s.path(vni)
 	x := &servedNet{
-		dhcp: dhcp.New(dhcp.Options{Namespace: path, Device: network.Bridge, Log: s.log}),
-		dns:  dns.New(dns.Options{Namespace: path, Device: network.Bridge, Log: s.log}), end: end,
+		space: namespaceAt(path), // before they enter: if it is replaced in between they are started once more
+		dhcp:  dhcp.New(dhcp.Options{Namespace: path, Device: network.Bridge, Log: s.log}),
+		dns:   dns.New(dns.Options{Namespace: path, Device: network.Bridge, Log: s.log}), end: end,
 	}
 	s.running[vni] = x
 	for what, serve := range map[string]func(context.Context) error{"dhcp": x.dhcp.Serve, "dns": x.dns.Serve} {

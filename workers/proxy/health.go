@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"cloudengine/events"
+	"cloudengine/workers/md"
 	"cloudengine/workers/reserve"
 )
 
@@ -46,39 +47,76 @@ func (w *Worker) Run(ctx context.Context, every time.Duration) error {
 	}
 }
 
-// pulse renders all whose change matters.
+// glance is what one member said.
+type glance struct {
+	super Super
+	lock  Lock
+}
+
+// pulse renders all whose change matters. Members are looked at at once, and one that tells of a lost lock counts before the others have answered:
+// one that hangs must not hide it.
 func (w *Worker) pulse(ctx context.Context) (string, error) {
 	arrays, err := w.Arrays.Arrays(w.Root)
 	if err != nil {
 		return "", err
 	}
-	look, cancel := context.WithTimeout(ctx, superTimeout)
-	defer cancel()
 	keys, err := w.keys()
 	if err != nil {
 		return "", err
 	}
+	seen, err := w.glances(ctx, arrays, keys)
 	b := &strings.Builder{}
-	robbed := map[events.ArrayID]string{}
 	for _, a := range arrays {
 		fmt.Fprintf(b, "%s %s %v %d %s\n", a.Name, a.UUID, a.Serves(), a.Degraded, a.SyncAction)
 		for _, m := range a.Members {
-			s := w.supers.get(look, m.Dev)
+			s, lock := seen[m.Dev].super, seen[m.Dev].lock
 			fmt.Fprintf(b, " %s %d %v %v", m.Dev, m.Slot, m.States, s.Err != nil && !errors.Is(s.Err, errSlow))
 			for slot := range a.RaidDisks {
 				fmt.Fprint(b, " ", s.Err != nil || s.Has(slot)) // superblocks follow md's state a little later
 			}
 			fmt.Fprintln(b, " ", s.Slot(), s.Replaces(), s.Complete())
-			lock := w.lockNow(look, m.Dev)
 			fmt.Fprintln(b, " ", lock.Holder, lock.Keys, lock.Err != nil)
-			if own, ok := keys[events.ArrayID(a.UUID)]; ok && !m.Is("faulty") {
-				if why := robs(own, lock, s.Err, true); why != "" {
-					robbed[events.ArrayID(a.UUID)] = m.Dev + ": " + why
-				}
-			}
 		}
 	}
-	return b.String(), w.unavailable(ctx, robbed)
+	return b.String(), err
+}
+
+// glances looks at all members at once, for at most superTimeout, and makes an array unavailable as soon as one of them says that it is another's.
+func (w *Worker) glances(ctx context.Context, arrays []md.Array, keys map[events.ArrayID]reserve.Key) (map[string]glance, error) {
+	look, cancel := context.WithTimeout(ctx, superTimeout)
+	defer cancel()
+	type answer struct {
+		glance
+		array  events.ArrayID
+		member md.Member
+	}
+	answers, left := make(chan answer), 0
+	for _, a := range arrays {
+		for _, m := range a.Members {
+			left++
+			w.supers.group.Go(func() {
+				locked := make(chan Lock, 1)
+				go func() { locked <- w.lockNow(look, m.Dev) }()
+				s := w.supers.get(look, m.Dev)
+				answers <- answer{glance{s, <-locked}, events.ArrayID(a.UUID), m}
+			})
+		}
+	}
+	seen, robbed := map[string]glance{}, map[events.ArrayID]string{}
+	var errs error
+	for ; left > 0; left-- {
+		x := <-answers
+		seen[x.member.Dev] = x.glance
+		own, ok := keys[x.array]
+		if !ok || x.member.Is("faulty") || robbed[x.array] != "" {
+			continue
+		}
+		if why := robs(own, x.lock, x.super.Err, true); why != "" {
+			robbed[x.array] = x.member.Dev + ": " + why
+			errs = errors.Join(errs, w.unavailable(ctx, map[events.ArrayID]string{x.array: robbed[x.array]}))
+		}
+	}
+	return seen, errs
 }
 
 func (w *Worker) lockNow(ctx context.Context, dev string) Lock {

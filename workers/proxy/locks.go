@@ -269,6 +269,15 @@ func (w *Worker) unlock(ctx context.Context, s workers.Step) error {
 	if err := w.legNow(ctx, s.Params["dev"], s.Params["naa"]); err != nil {
 		return err
 	}
+	arrays, err := w.Arrays.Arrays(w.Root)
+	if err != nil {
+		return err
+	}
+	for _, a := range arrays { // it may have come into one since this was planned, under the same epoch and so with the same key
+		if a.Of(s.Params["dev"]) != nil {
+			return fmt.Errorf("take back the reservation of %s: %w: it is a member of %s", s.Params["dev"], errChanged, a.Name)
+		}
+	}
 	return reserve.Drop(ctx, at{w.Initiator, s.Params["dev"]}, reserve.Key(k))
 }
 

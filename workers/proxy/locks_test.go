@@ -3,6 +3,7 @@ package proxy_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -10,6 +11,7 @@ import (
 
 	"cloudengine/events"
 	"cloudengine/events/desired"
+	"cloudengine/workers"
 	"cloudengine/workers/proxy"
 	"cloudengine/workers/reserve"
 )
@@ -314,4 +316,17 @@ func TestKilledWhileReserving(t *testing.T) {
 		}
 		after = !after
 	}
+}
+
+// TestDropsNoMember: a reservation was to be taken back, and the disk has come into md since then, under the same epoch: it stays reserved.
+func TestDropsNoMember(t *testing.T) {
+	e := newEngine(newWorld(2, 2))
+	e.say(e.doc(desired.Active, 1, fresh))
+	e.want(t, events.ArrayActive)
+	d := e.w.disks[0]
+	s := workers.Step{Kind: "unlock", Target: d.naa, Params: map[string]string{"dev": dev(d.naa), "naa": d.naa, "key": fmt.Sprintf("%x", uint64(d.unit.Seen().Holder))}}
+	if err := e.worker.Apply(t.Context(), s); err == nil || d.unit.Holder != us {
+		t.Fatalf("a member's reservation was taken back: %v, %+v", err, d.unit)
+	}
+	e.check(t)
 }
