@@ -55,7 +55,7 @@ func TestI4AddressesAreGivenOnce(t *testing.T) {
 	w.refused(w.do("nic.create", CreateNIC{VM: w.vm("a"), Network: w.network("back"), MAC: two.MAC}), events.CodeConflict, "")
 	w.refused(w.do("nic.create", CreateNIC{VM: w.vm("a"), Network: w.network("back"), MAC: "52:54:00:00:00:01"}), events.CodeConflict, "") // h1's
 	w.refused(w.do("nic.create", CreateNIC{VM: w.vm("a"), Network: w.network("back"), Slot: events.SlotNIC0}), events.CodeConflict, "")
-	for _, hosts := range []string{"00:00:00:00:00:00", "fe:ff:ff:ff:ff:ff", "02:ce:00:00:10:00"} {
+	for _, hosts := range []string{"00:00:00:00:00:00", "fe:ff:ff:ff:ff:ff", "02:ce:00:00:10:00", "02:ce:10:00:10:00"} {
 		w.refused(w.do("nic.create", CreateNIC{VM: w.vm("a"), Network: w.network("back"), MAC: hosts}), events.CodeConflict, "")
 	}
 	for _, no := range []string{"10.0.0.0", "10.0.0.1", "10.0.0.255", "10.0.1.2", "fd00::2", "10.0.0.300"} {

@@ -111,7 +111,7 @@ func (d *decision) newNIC(made events.NICCreated, asked []string) (err error) {
 	}
 	if made.MAC == "" {
 		made.MAC, err = d.freeMAC()
-	} else if made.MAC == "00:00:00:00:00:00" || made.MAC == "fe:ff:ff:ff:ff:ff" || strings.HasPrefix(made.MAC, "02:ce:00:") {
+	} else if made.MAC == "00:00:00:00:00:00" || made.MAC == "fe:ff:ff:ff:ff:ff" || strings.HasPrefix(made.MAC, "02:ce:") {
 		err = reject(events.CodeConflict, "the MAC address %s is none of a card: hosts use it themselves", made.MAC)
 	} else if other, taken := d.s.macTaken(made.MAC); taken {
 		err = reject(events.CodeConflict, "the MAC address %s is taken by %s", made.MAC, d.onlyOurs(other))

@@ -23,10 +23,19 @@ const (
 )
 
 // filterOf says which hosts may send to the port: those that have guests of a network that is here. With no tunnel, or none to come, there is no filter.
+// A network that stands and that no document is about, as in a term that has just begun, or none that can be followed, keeps its hosts.
 func filterOf(wishes []Wish, seen Observed) string {
-	hosts, tunnels := map[string]bool{}, false
-	for _, s := range seen.Nets {
+	hosts, tunnels, told := map[string]bool{}, false, map[int]bool{}
+	for _, w := range wishes {
+		told[w.VNI] = w.Want == desired.Absent || w.check() == nil
+	}
+	for vni, s := range seen.Nets {
 		tunnels = tunnels || s.Local != ""
+		for _, r := range s.Remotes {
+			if _, at, ok := strings.Cut(r, "@"); ok && !told[vni] {
+				hosts[at] = true
+			}
+		}
 	}
 	for _, w := range wishes {
 		if w.Want != desired.There || w.Local == "" || w.check() != nil {

@@ -32,7 +32,8 @@ func PlanNetworks(wishes []Wish, seen Observed) []workers.Plan {
 	want := filterOf(wishes, seen)
 	for i, w := range wishes {
 		steps := w.steps(seen)
-		if tunnels := slices.ContainsFunc(steps, func(s workers.Step) bool { return s.Kind == stepTunnel }); want != seen.Filter && (i == 0 || tunnels) {
+		others := func(s workers.Step) bool { return s.Kind == stepTunnel || s.Kind == stepRemotes } // its hosts must not wait for another network
+		if want != seen.Filter && (i == 0 || slices.ContainsFunc(steps, others)) {
 			steps = append([]workers.Step{w.step(stepFilter, "for the other hosts alone", "want", want)}, steps...)
 		}
 		if len(steps) > 0 {

@@ -203,11 +203,12 @@ func (c *chain) drain() {
 	}
 }
 
-// hear listens to the kernel until ctx ends. While it cannot, loops look at their intervals.
-func (c *chain) hear(ctx context.Context, listen func(context.Context) error) error {
+// hear listens to the kernel until ctx ends. While it cannot, loops are woken, so that none is calm.
+func (c *chain) hear(ctx context.Context, listen func(context.Context) error, wake func()) error {
 	for ctx.Err() == nil {
 		if err := listen(ctx); err != nil && ctx.Err() == nil {
 			c.a.log.Warn("what the kernel tells is not heard for the moment", "err", err)
+			wake()
 		}
 		select {
 		case <-ctx.Done():
@@ -241,10 +242,10 @@ func (c *chain) run(ctx context.Context) error {
 		group.Go(func() error { return f(ctx) })
 	}
 	group.Go(func() error {
-		return c.hear(ctx, func(ctx context.Context) error { return uevent.Devices(ctx, uevent.Subsystems, c.wake) })
+		return c.hear(ctx, func(ctx context.Context) error { return uevent.Devices(ctx, uevent.Subsystems, c.wake) }, c.wake)
 	})
 	group.Go(func() error {
-		return c.hear(ctx, func(ctx context.Context) error { return uevent.Network(ctx, c.loops[fabricLoop].Wake) })
+		return c.hear(ctx, func(ctx context.Context) error { return uevent.Network(ctx, c.loops[fabricLoop].Wake) }, c.loops[fabricLoop].Wake)
 	})
 	group.Go(func() error { return c.report.Run(ctx) })
 	return group.Wait()
