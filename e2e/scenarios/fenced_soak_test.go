@@ -47,6 +47,15 @@ func proxyFencedOff(t *testing.T) {
 	next := arrayWhole(t, "")
 	lost := stalled(t, "proxy that hung, fenced off", before, 20)
 
+	wakes(t, hung, next, lost)
+	must(t, "array", "failover", sanArray, "--to", hung, "--wait", "--timeout", "5m") // and it may have it again
+	arrayWhole(t, hung)
+	stalled(t, "the array is back on it", lost, 20)
+}
+
+// wakes lets a proxy that was fenced off go on, with what it had queued: it gives up what it holds, and the array stays with its owner.
+func wakes(t *testing.T, hung, owner string, since written) {
+	t.Helper()
 	if err := shared.Thaw(hung); err != nil {
 		t.Fatal(err)
 	}
@@ -57,11 +66,8 @@ func proxyFencedOff(t *testing.T) {
 		a, m := row(t, events.KindArray, sanArray), row(t, events.KindMachine, hung)
 		return a["fenced_off"] == nil && text(m, "state") == "up", fmt.Sprint(a, m)
 	})
-	stalled(t, "the proxy that was fenced off woke", lost, 60)
-	arrayWhole(t, next)
-	must(t, "array", "failover", sanArray, "--to", hung, "--wait", "--timeout", "5m") // and it may have it again
-	arrayWhole(t, hung)
-	stalled(t, "the array is back on it", lost, 20)
+	stalled(t, "the proxy that was fenced off woke", since, 60)
+	arrayWhole(t, owner)
 }
 
 // fencedByHand closes the legs to a proxy that serves: the guest notices a pause. What it still was to write never lands.
@@ -103,16 +109,5 @@ func nodeRebootedInTakeover(t *testing.T) {
 		t.Errorf("%s was reset, and is in the same boot %s", node, boot)
 	}
 	lost := stalled(t, "storage node reset while a proxy was fenced off", before, 20)
-	if err := shared.Thaw(hung); err != nil {
-		t.Fatal(err)
-	}
-	if err := shared.RestoreBMC(hung); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, 5*time.Minute, hung+" has given the array up", func() (bool, string) {
-		a, m := row(t, events.KindArray, sanArray), row(t, events.KindMachine, hung)
-		return a["fenced_off"] == nil && text(m, "state") == "up", fmt.Sprint(a, m)
-	})
-	stalled(t, "the proxy that was fenced off woke", lost, 60)
-	arrayWhole(t, next)
+	wakes(t, hung, next, lost)
 }
