@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"strconv"
-	"strings"
 
 	"cloudengine/commands/api/client"
 	"cloudengine/events"
@@ -16,10 +14,7 @@ import (
 type bitRate uint64
 
 // bitRates are the units of networks: powers of 1000, as tc(8) has them.
-var bitRates = []struct {
-	unit  string
-	bytes uint64
-}{{"Gbit", 125_000_000}, {"Mbit", 125_000}, {"Kbit", 125}}
+var bitRates = rateUnits{{"Gbit", 125_000_000}, {"Mbit", 125_000}, {"Kbit", 125}}
 
 func (r *bitRate) String() string {
 	if *r == 0 {
@@ -31,29 +26,18 @@ func (r *bitRate) String() string {
 // Type names the value in --help.
 func (r *bitRate) Type() string { return "RATE" }
 
-// Set reads 1500Kbit, 100Mbit or 1Gbit. The decider says what rates may be.
+// Set reads 1500Kbit, 100Mbit or 1Gbit.
 func (r *bitRate) Set(s string) error {
-	for _, u := range bitRates {
-		digits, ok := strings.CutSuffix(s, u.unit)
-		if !ok {
-			continue
-		}
-		if n, err := strconv.ParseUint(digits, 10, 32); err == nil {
-			*r = bitRate(n * u.bytes)
-			return nil
-		}
+	n, err := bitRates.parse(s, "100Mbit or 1Gbit")
+	if err == nil {
+		*r = bitRate(n)
 	}
-	return fmt.Errorf("%q: want a rate like 100Mbit or 1Gbit", s)
+	return err
 }
 
 // formatBits says bytes per second in bits.
 func formatBits(n uint64) string {
-	for _, u := range bitRates {
-		if n%u.bytes == 0 {
-			return strconv.FormatUint(n/u.bytes, 10) + u.unit
-		}
-	}
-	return strconv.FormatUint(n*8, 10) + "bit"
+	return bitRates.format(n, func(n uint64) string { return strconv.FormatUint(n*8, 10) + "bit" })
 }
 
 // bitRateOf shows bytes per second in bits.

@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"strconv"
-	"strings"
 
 	"cloudengine/commands/api/client"
 	"cloudengine/events"
@@ -18,10 +16,7 @@ const noLimit = "unlimited"
 // byteRate is a flag of bytes per second, such as 20MiB/s.
 type byteRate uint64
 
-var byteRates = []struct {
-	unit   string
-	factor uint64
-}{{"GiB/s", 1 << 30}, {"MiB/s", 1 << 20}, {"KiB/s", 1 << 10}}
+var byteRates = rateUnits{{"GiB/s", 1 << 30}, {"MiB/s", 1 << 20}, {"KiB/s", 1 << 10}}
 
 func (r *byteRate) String() string {
 	if *r == 0 {
@@ -33,28 +28,17 @@ func (r *byteRate) String() string {
 // Type names the value in --help.
 func (r *byteRate) Type() string { return "RATE" }
 
-// Set reads 512KiB/s, 20MiB/s or 1GiB/s. The decider says what rates may be.
+// Set reads 512KiB/s, 20MiB/s or 1GiB/s.
 func (r *byteRate) Set(s string) error {
-	for _, u := range byteRates {
-		digits, ok := strings.CutSuffix(s, u.unit)
-		if !ok {
-			continue
-		}
-		if n, err := strconv.ParseUint(digits, 10, 32); err == nil {
-			*r = byteRate(n * u.factor)
-			return nil
-		}
+	n, err := byteRates.parse(s, "20MiB/s or 1GiB/s")
+	if err == nil {
+		*r = byteRate(n)
 	}
-	return fmt.Errorf("%q: want a rate like 20MiB/s or 1GiB/s", s)
+	return err
 }
 
 func formatRate(n uint64) string {
-	for _, u := range byteRates {
-		if n%u.factor == 0 {
-			return strconv.FormatUint(n/u.factor, 10) + u.unit
-		}
-	}
-	return strconv.FormatUint(n, 10) + "B/s"
+	return byteRates.format(n, func(n uint64) string { return strconv.FormatUint(n, 10) + "B/s" })
 }
 
 // rateOf shows bytes per second.
