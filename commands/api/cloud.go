@@ -156,7 +156,8 @@ func (s *Service) verifyProgress(_ context.Context, m *nats.Msg) any {
 // AskHost asks a machine's agent live. The machine can lie only about itself.
 func AskHost(ctx context.Context, bus *nats.Conn, m events.MachineID, q wire.InspectRequest) (wire.InspectAnswer, error) {
 	var a wire.InspectAnswer
-	body, err := json.Marshal(map[string]bool{"usage": q.Usage, "all": q.All, "storage": q.Storage})
+	q.Host = "" // whom it is sent to
+	body, err := json.Marshal(q)
 	if err != nil {
 		return a, fmt.Errorf("encode question: %w", err)
 	}
